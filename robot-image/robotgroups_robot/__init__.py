@@ -1,0 +1,1 @@
+"""The robot: what runs in a robot's pod."""

@@ -1,0 +1,85 @@
+"""Control groups of the cluster: all below one name, in every hierarchy (version 1) or in the one (version 2)."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from localcluster.processes import Process
+from localcluster.settings import CGROUP
+
+ROOT = Path("/sys/fs/cgroup")
+
+
+def unified() -> bool:
+    """Whether the machine has cgroup version 2 only."""
+    return (ROOT / "cgroup.controllers").exists()
+
+
+def hierarchies() -> list[Path]:
+    """Mount points of the hierarchies in which kubelets make groups."""
+    if unified():
+        return [ROOT]
+    return sorted(path for path in ROOT.iterdir() if not path.is_symlink() and (path / "tasks").exists())
+
+
+def tracking() -> Path:
+    """The group below which every process of the cluster lives; what is in it is ours to end."""
+    return (ROOT if unified() else ROOT / "pids") / CGROUP
+
+
+def create_for_kubelet(machine: str) -> str:
+    """Makes the root group of a node's kubelet in every hierarchy and returns its name as kubelet's cgroupRoot."""
+    for hierarchy in hierarchies():
+        group = hierarchy / CGROUP / machine
+        group.mkdir(parents=True, exist_ok=True)
+        if hierarchy.name == "cpuset":  # version 1: a new cpuset is empty, and nothing can run in it
+            for level in (group.parent, group):
+                for setting in ("cpuset.cpus", "cpuset.mems"):
+                    (level / setting).write_text((hierarchy / setting).read_text())
+    if unified():
+        controllers = " ".join(f"+{name}" for name in (ROOT / "cgroup.controllers").read_text().split())
+        for level in (ROOT, ROOT / CGROUP):
+            (level / "cgroup.subtree_control").write_text(controllers)
+    return f"/{CGROUP}/{machine}"
+
+
+def create_for_daemons(machine: str) -> Path:
+    """Makes the group of a machine's own processes; returns the file that takes pids."""
+    group = tracking() / f"{machine}-system"
+    group.mkdir(parents=True, exist_ok=True)
+    return group / "cgroup.procs"
+
+
+def groups() -> list[Path]:
+    """Every group of the cluster, children first."""
+    found: list[Path] = []
+    for hierarchy in hierarchies():
+        top = hierarchy / CGROUP
+        if top.is_dir():
+            found += sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
+            found.append(top)
+    return found
+
+
+def members() -> list[Process]:
+    """Every process that lives in one of the cluster's groups."""
+    found = set()
+    for group in groups():
+        with suppress(OSError):
+            for pid in (group / "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):
+                    found.add(Process.of(int(pid)))
+    return sorted(found, key=lambda process: process.pid)
+
+
+def remove(*, grace: float) -> list[Path]:
+    """Removes the groups (the kernel may need a moment after the last process); returns those that remain."""
+    deadline = time.monotonic() + grace
+    while remaining := groups():
+        for group in remaining:
+            with suppress(OSError):
+                group.rmdir()
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return groups()

@@ -1,0 +1,138 @@
+"""Builds the images with Docker, or with buildah where there is no Docker."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import zlib
+from enum import Enum
+from pathlib import Path
+
+from images.bases import BASES, exists, provide
+from images.content import RECIPES, ROOT, Recipe, tag
+from images.record import Image
+from localcluster.binaries import buildah
+from localcluster.commands import run
+from localcluster.console import say, step
+from localcluster.settings import cache
+from localcluster.state import locked
+
+KEPT_ARCHIVES = 3  # of each image, newest first
+
+
+class Builder(Enum):
+    """What builds images here."""
+
+    DOCKER = "docker"
+    BUILDAH = "buildah"
+
+
+def build_all(builder: Builder) -> list[Image]:
+    """Builds every image whose content has no image yet; returns them all."""
+    if builder is Builder.DOCKER:
+        return [_with_docker(recipe) for recipe in RECIPES]
+    directory = cache() / "images"
+    with locked(directory / "build.lock"):
+        return [_with_buildah(recipe, directory) for recipe in RECIPES]
+
+
+def _with_docker(recipe: Recipe) -> Image:
+    image = Image(recipe.part, recipe.repository, tag(recipe, recipe.public_base), None, None)
+    present = subprocess.run(["docker", "image", "inspect", image.name], capture_output=True, check=False)
+    if present.returncode == 0:
+        say(f"    {image.name} is built")
+        return image
+    with step(f"build {image.name} with Docker", "1 min"):
+        subprocess.run(
+            ["docker", "build", "--file", recipe.dockerfile, "--tag", image.name, "."],
+            cwd=ROOT,
+            check=True,
+            stdout=2,
+        )
+    return image
+
+
+def _with_buildah(recipe: Recipe, directory: Path) -> Image:
+    base = BASES[recipe.base]
+    image_tag = tag(recipe, base.image)
+    archive = directory / f"{recipe.part}-{image_tag}.tar"
+    image = Image(recipe.part, recipe.repository, image_tag, str(archive), None)
+    if archive.exists():
+        say(f"    {image.name} is built")
+    else:
+        provide(base, cache())
+        with step(f"build {image.name} with buildah", "1 min"):
+            _bud(recipe, base.image, image.name)
+            unfinished = archive.with_suffix(".new")
+            unfinished.unlink(missing_ok=True)
+            store = buildah(cache())
+            run(*store, "push", "--quiet", "--disable-compression", image.name, f"oci-archive:{unfinished}:{image.name}")
+            unfinished.rename(archive)
+            _prune(recipe, directory, archive)
+    size = compressed_bytes(archive, directory / "layer-sizes.json")
+    return Image(recipe.part, recipe.repository, image_tag, str(archive), size)
+
+
+def _bud(recipe: Recipe, base: str, name: str) -> None:
+    arguments = ["bud", "--quiet", "--layers", "--isolation", "chroot", "--build-arg", f"BASE_IMAGE={base}"]
+    # pip has to trust what this machine trusts, and to ask where it asks.
+    for settings in ("/etc/ssl/certs", "/etc/pip.conf"):
+        if Path(settings).exists():
+            arguments += ["--volume", f"{settings}:{settings}:ro"]
+    for variable in ("PIP_CERT", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        if value := os.environ.get(variable):
+            arguments += ["--build-arg", f"{variable}={value}"]
+    run(*buildah(cache()), *arguments, "--file", ROOT / recipe.dockerfile, "--tag", name, ROOT)
+
+
+def _prune(recipe: Recipe, directory: Path, newest: Path) -> None:
+    archives = sorted(directory.glob(f"{recipe.part}-*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in archives[KEPT_ARCHIVES:]:
+        if old != newest:
+            old.unlink()
+            name = f"{recipe.repository}:{old.stem.removeprefix(recipe.part + '-')}"
+            if exists(cache(), name):
+                run(*buildah(cache()), "rmi", name)
+
+
+def compressed_bytes(archive: Path, known_sizes: Path) -> int:
+    """The image's size as a registry would keep it: its layers, each through gzip at the usual level.
+
+    `known_sizes` remembers layers by digest: measuring takes seconds, and most layers never change.
+    """
+    known: dict[str, int] = json.loads(known_sizes.read_text()) if known_sizes.exists() else {}
+    total = 0
+    with tarfile.open(archive) as tar:
+        index = _document(tar, "index.json")
+        manifest = _document(tar, _blob(index["manifests"][0]["digest"]))
+        for layer in manifest["layers"]:
+            digest = layer["digest"]
+            if digest not in known:
+                known[digest] = _gzipped(tar, _blob(digest))
+            total += known[digest]
+    new = known_sizes.with_suffix(".new")
+    new.write_text(json.dumps(known, indent=2) + "\n")
+    shutil.move(new, known_sizes)
+    return total
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _document(tar: tarfile.TarFile, member: str) -> dict[str, list[dict[str, str]]]:
+    content = tar.extractfile(member)
+    assert content is not None, member
+    document: dict[str, list[dict[str, str]]] = json.load(content)
+    return document
+
+
+def _gzipped(tar: tarfile.TarFile, member: str) -> int:
+    content = tar.extractfile(member)
+    assert content is not None, member
+    packer = zlib.compressobj(level=6, wbits=31)
+    size = 0
+    while block := content.read(1 << 20):
+        size += len(packer.compress(block))
+    return size + len(packer.flush())

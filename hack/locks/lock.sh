@@ -1,0 +1,11 @@
+#!/bin/sh
+# Writes the locks anew from pyproject.toml (`make lock`): dev.txt is everything, on every Python that the project
+# supports; what goes into an image is the same versions, less what the image does without.
+set -eu
+cd "$(dirname "$0")/../.."
+locks=hack/locks
+compile="uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header"
+$compile pyproject.toml --all-extras --group dev --output-file $locks/dev.txt "$@"
+$compile pyproject.toml --extra robot --constraints $locks/dev.txt --output-file $locks/robot.txt
+$compile pyproject.toml --extra operator --constraints $locks/dev.txt --output-file $locks/operator.txt
+echo hatchling | $compile - --constraints $locks/dev.txt --output-file $locks/build.txt

@@ -76,13 +76,13 @@ def _with_buildah(recipe: Recipe, directory: Path) -> Image:
 
 def _bud(recipe: Recipe, base: str, name: str) -> None:
     arguments = ["bud", "--quiet", "--layers", "--isolation", "chroot", "--build-arg", f"BASE_IMAGE={base}"]
-    # pip has to trust what this machine trusts, and to ask where it asks.
-    for settings in ("/etc/ssl/certs", "/etc/pip.conf"):
-        if Path(settings).exists():
-            arguments += ["--volume", f"{settings}:{settings}:ro"]
-    for variable in ("PIP_CERT", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        if value := os.environ.get(variable):
-            arguments += ["--build-arg", f"{variable}={value}"]
+    if recipe.uses_pip:  # it has to trust what this machine trusts, and to ask where it asks
+        for settings in ("/etc/ssl/certs", "/etc/pip.conf"):
+            if Path(settings).exists():
+                arguments += ["--volume", f"{settings}:{settings}:ro"]
+        for variable in ("PIP_CERT", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+            if value := os.environ.get(variable):
+                arguments += ["--build-arg", f"{variable}={value}"]
     run(*buildah(cache()), *arguments, "--file", ROOT / recipe.dockerfile, "--tag", name, ROOT)
 
 

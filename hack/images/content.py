@@ -20,6 +20,11 @@ class Recipe:
     sources: tuple[str, ...]
 
     @property
+    def uses_pip(self) -> bool:
+        """Whether the build asks a package index; the others take from Debian's archive only."""
+        return bool(self.sources)
+
+    @property
     def repository(self) -> str:
         """The image's name without its tag."""
         return f"localhost/robotgroups-{self.part}"
@@ -80,7 +85,7 @@ def tag(recipe: Recipe, base: str, root: Path = ROOT) -> str:
     `base` identifies the base image.
     """
     digest = hashlib.sha256(base.encode())
-    if recipe.sources:
+    if recipe.uses_pip:
         digest.update(packaging(root).encode())
     for path in files(recipe, root):
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The check of `helm test`: is the database migrated, does the operator answer, is the resource served? Exits 1 if not."""
+"""The check of `helm test`: is the database migrated, the operator up, the resource served? Exits 1 if not."""
 
 import asyncio
 import os

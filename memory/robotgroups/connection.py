@@ -1,0 +1,116 @@
+"""Connections to Postgres: what a DSN must allow, and how Postgres' errors become ours.
+
+A pool serves statements; presence has a session of its own (``presence_session``). Neither works through a transaction-mode pooler, which
+``refuse_pooler`` finds out before anything else is done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from robotgroups import errors
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+CONNECT_TIMEOUT_S = 5
+# A lost node ends a session in seconds, on both ends (design §3).
+KEEPALIVES = {"keepalives": 1, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 4000}
+SESSION_SETTINGS = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c tcp_user_timeout=4000 -c client_connection_check_interval=1000"
+
+# Errors of the SQL functions (sql/*.sql) by their SQLSTATE.
+_RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
+    "RG001": lambda m, d: errors.NotActiveError(_with_active(m, d), tuple(json.loads(d or "[]"))),
+    "RG002": lambda m, _: errors.UnknownGroupError(m),
+    "RG003": lambda m, _: errors.UnknownRobotError(m),
+    "RG004": lambda m, _: errors.NoPassiveRobotError(m),
+    "RG005": lambda m, _: errors.LastActiveRobotError(m),
+    "RG006": lambda m, _: errors.AlreadyMemberError(m),
+    "RG007": lambda m, d: errors.HostedElsewhereError(f"{m} ({d or 'it told no endpoint'})", d),
+    "RG008": lambda m, _: errors.IdempotencyConflictError(m),
+    "RG010": lambda m, _: errors.NoActiveRobotError(m),
+    "RG011": lambda m, _: errors.UnknownMemoryError(m),
+    "RG012": lambda m, _: errors.ArgumentError(m),
+    "RG013": lambda m, _: errors.NotWarmError(m),
+    "42501": lambda m, _: errors.NotPermittedError(m),
+}
+_MISSING_SCHEMA = {"3F000", "42883", "42P01"}
+
+
+def checked_dsn(dsn: str, *, application_name: str, **extra: Any) -> str:
+    """Return ``dsn`` with keepalives, a time limit to connect and our session settings.
+
+    TLS is libpq's: ``sslmode``, ``sslrootcert``, ``sslcert`` and ``sslkey`` of the DSN are used as they stand.
+
+    Raises:
+        DatabaseConfigError: the DSN cannot be parsed. The message does not repeat it: it may hold a password.
+
+    """
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise errors.DatabaseConfigError(
+            "the DSN cannot be read: give a postgresql:// address or libpq's key=value pairs"
+        ) from error
+    settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVES, **given}
+    settings["options"] = f"{SESSION_SETTINGS} {given.get('options', '') or ''}".strip()
+    settings["application_name"] = application_name
+    return make_conninfo("", **settings | extra)
+
+
+async def refuse_pooler(connection: Connection) -> None:
+    """Raise PoolerError unless two transactions run in one and the same session.
+
+    A transaction-mode pooler may move us to another backend between them, does not keep a session's advisory lock with us, and rewrites or drops start-up
+    settings; PgBouncer also answers ``SHOW`` of its own. What is looked at: the backend's pid over several transactions against the one that the
+    connection was greeted with, and a session advisory lock that must still be ours.
+    """
+    greeted = connection.info.backend_pid
+    key = f"robotgroups pooler check {greeted}"
+    held = await (await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,))).fetchone()
+    pids = set()
+    for _ in range(3):
+        row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+        pids.add(row[0] if row else None)
+    released = await (await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))).fetchone()
+    if pids != {greeted} or not held or not held[0] or not released or not released[0]:
+        raise errors.PoolerError(
+            "a transaction-mode pooler stands between us and Postgres; sessions, LISTEN and advisory locks need a direct connection "
+            "or a pooler in session mode: point the DSN at Postgres itself"
+        )
+
+
+def raise_ours(error: psycopg.Error) -> NoReturn:
+    """Raise the library's error for one of psycopg's."""
+    state, diagnosis = error.sqlstate or "", error.diag
+    message = diagnosis.message_primary or str(error)
+    if state in _RAISED:
+        raise _RAISED[state](message, diagnosis.message_detail or "") from error
+    if state in _MISSING_SCHEMA:
+        raise errors.SchemaVersionError(f"this database has not our schema: migrate it first ({message})") from error
+    if isinstance(error, (pg.DataError, pg.IntegrityError)):
+        raise errors.ArgumentError(message) from error
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        raise errors.MemoryUnavailableError(f"Postgres is not available: {message}") from error
+    raise error
+
+
+@asynccontextmanager
+async def our_errors() -> AsyncIterator[None]:
+    """Turn psycopg's errors inside the block into the library's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise_ours(error)
+
+
+def _with_active(message: str, detail: str) -> str:
+    active = json.loads(detail or "[]")
+    return f"{message}; active now: {', '.join(active) or 'nobody'}"

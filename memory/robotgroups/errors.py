@@ -1,0 +1,149 @@
+"""Every error of the library, under one root.
+
+    RobotGroupsError
+    ├── ArgumentError (also ValueError)     a wrong argument: the message names it, its value and the remedy
+    │   ├── AlreadyMemberError
+    │   ├── LastActiveRobotError
+    │   ├── UnknownStrategyError
+    │   └── IdempotencyConflictError        the key was used with other content
+    ├── NotFoundError
+    │   ├── UnknownGroupError
+    │   ├── UnknownRobotError
+    │   └── UnknownMemoryError
+    ├── RoleError
+    │   ├── NotActiveError                  the fence (R2): carries the robots that are active
+    │   ├── NoActiveRobotError
+    │   ├── NoPassiveRobotError
+    │   ├── NotWarmError
+    │   ├── HostedElsewhereError
+    │   └── ReplacedError                   this incarnation's place was given away
+    ├── MissingFeatureError                 what was asked for needs a part that is not there
+    ├── NotPermittedError                   the login may not do this
+    ├── SetupError
+    │   ├── SchemaVersionError
+    │   ├── PoolerError
+    │   └── DatabaseConfigError
+    ├── MemoryUnavailableError              Postgres is away: try again
+    └── ServiceError                        what the HTTP service answered, with its problem details
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class RobotGroupsError(Exception):
+    """The root: whatever this library raises on purpose."""
+
+
+class ArgumentError(RobotGroupsError, ValueError):
+    """An argument is wrong."""
+
+
+class AlreadyMemberError(ArgumentError):
+    """The robot is a member of the group already."""
+
+
+class LastActiveRobotError(ArgumentError):
+    """The group would be left without an active robot."""
+
+
+class UnknownStrategyError(ArgumentError):
+    """No strategy of recall or context has this name."""
+
+
+class IdempotencyConflictError(ArgumentError):
+    """An idempotency key was used before with other content."""
+
+
+class NotFoundError(RobotGroupsError, LookupError):
+    """What was named does not exist."""
+
+
+class UnknownGroupError(NotFoundError):
+    """No such group, or none that this login may use."""
+
+
+class UnknownRobotError(NotFoundError):
+    """The group has no such robot."""
+
+
+class UnknownMemoryError(NotFoundError):
+    """The group has no such memory."""
+
+
+class RoleError(RobotGroupsError):
+    """The roles of the group do not allow it now."""
+
+
+class NotActiveError(RoleError):
+    """The fence (R2): the robot is not active under the tenure that it claims.
+
+    ``active`` names the robots that are.
+    """
+
+    def __init__(self, message: str, active: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.active = active
+
+
+class NoActiveRobotError(RoleError):
+    """The group has no active robot."""
+
+
+class NoPassiveRobotError(RoleError):
+    """No warm passive robot can take over."""
+
+
+class NotWarmError(RoleError):
+    """The robot has not caught up with the group's revision (M6)."""
+
+
+class HostedElsewhereError(RoleError):
+    """The robot lives in another process; ``endpoint`` says where, as far as that process told."""
+
+    def __init__(self, message: str, endpoint: str = "") -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+
+
+class ReplacedError(RoleError):
+    """This incarnation of the robot was replaced or declared failed."""
+
+
+class MissingFeatureError(RobotGroupsError):
+    """What was asked for needs a part that is not installed or not configured."""
+
+
+class NotPermittedError(RobotGroupsError):
+    """The database login may not do this (S1)."""
+
+
+class SetupError(RobotGroupsError):
+    """The database cannot be used as it is set up."""
+
+
+class SchemaVersionError(SetupError):
+    """The database's schema is older or newer than this library."""
+
+
+class PoolerError(SetupError):
+    """A transaction-mode pooler stands before Postgres: sessions, LISTEN and advisory locks would not hold."""
+
+
+class DatabaseConfigError(SetupError):
+    """The DSN is not usable."""
+
+
+class MemoryUnavailableError(RobotGroupsError):
+    """Postgres cannot be reached or has just gone away; the operation may be tried again."""
+
+
+class ServiceError(RobotGroupsError):
+    """The HTTP service refused; ``status`` and ``problem`` are what it answered (RFC 9457)."""
+
+    def __init__(self, message: str, status: int, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem: Mapping[str, Any] = problem or {}

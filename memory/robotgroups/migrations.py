@@ -1,0 +1,113 @@
+"""Ordered SQL migrations with a ledger, applied under an advisory lock.
+
+The files sql/NNNN_name.sql are the schema; the ledger ``robotgroups.migrations`` records each with the hash of its text. A file that was applied never
+changes: a difference is refused, as is a database that is newer than this library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import psycopg
+
+from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
+from robotgroups.errors import SchemaVersionError
+
+# Any constant: what matters is that all of us take the same one.
+_LOCK = 5247_0001
+_LEDGER = """
+CREATE SCHEMA IF NOT EXISTS robotgroups;
+CREATE TABLE IF NOT EXISTS robotgroups.migrations (
+    version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number, name and text."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the text, hexadecimal."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+@cache
+def known() -> tuple[Migration, ...]:
+    """All migrations that this library carries, in order."""
+    found = [f for f in (files("robotgroups") / "sql").iterdir() if f.name.endswith(".sql")]
+    return tuple(
+        Migration(int(f.name.split("_", 1)[0]), f.name.removesuffix(".sql"), f.read_text("utf-8"))
+        for f in sorted(found, key=lambda f: f.name)
+    )
+
+
+def latest_version() -> int:
+    """Version of the schema that this library needs."""
+    return known()[-1].version
+
+
+def pending(applied: dict[int, str]) -> list[Migration]:
+    """Decide what is to be applied, given the ledger (version -> sha256).
+
+    Raises:
+        SchemaVersionError: the database is newer than this library, or an applied file is another one than ours.
+
+    """
+    ours = {m.version: m for m in known()}
+    if newer := sorted(set(applied) - set(ours)):
+        raise SchemaVersionError(
+            f"the database has schema version {newer[-1]}, this library knows up to {latest_version()}: upgrade robotgroups"
+        )
+    for version, digest in applied.items():
+        if ours[version].sha256 != digest:
+            raise SchemaVersionError(
+                f"migration {ours[version].name} was applied with another text: this database belongs to another build of robotgroups"
+            )
+    return [m for m in known() if m.version not in applied]
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Bring the database at ``dsn`` to this library's schema; returns the names of what was applied.
+
+    Safe when many do it at once: they wait for each other, and all but the first find nothing to do.
+
+    Raises:
+        SchemaVersionError: see ``pending``.
+        PoolerError, MemoryUnavailableError, NotPermittedError.
+
+    """
+    async with our_errors():
+        connection = await psycopg.AsyncConnection.connect(
+            checked_dsn(dsn, application_name="robotgroups migrate"), autocommit=True
+        )
+        async with connection:
+            await refuse_pooler(connection)
+            return await _migrate_locked(connection)
+
+
+async def _migrate_locked(connection: Connection) -> list[str]:
+    await connection.execute("SET client_min_messages = warning")
+    await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    try:
+        async with connection.transaction():
+            await connection.execute(_LEDGER)
+            cursor = await connection.execute("SELECT version, sha256 FROM robotgroups.migrations")
+            todo = pending({version: digest for version, digest in await cursor.fetchall()})
+            for migration in todo:
+                # bytes: the text is a file of this package, and holds % signs
+                await connection.execute(migration.sql.encode())
+                await connection.execute(
+                    "INSERT INTO robotgroups.migrations (version, name, sha256) VALUES (%s, %s, %s)",
+                    (migration.version, migration.name, migration.sha256),
+                )
+            return [m.name for m in todo]
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))

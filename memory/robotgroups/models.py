@@ -1,0 +1,428 @@
+"""What passes between the layers: frozen values of groups, robots and memory, without any behaviour that needs I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Role(StrEnum):
+    """What a robot is in its group."""
+
+    ACTIVE = "active"
+    PASSIVE = "passive"
+    FAILED = "failed"
+
+
+class FailoverMode(StrEnum):
+    """Whether a failure is answered by itself."""
+
+    AUTOMATIC = "Automatic"
+    MANUAL = "Manual"
+
+
+class Retention(StrEnum):
+    """What becomes of a group's rows when its resource is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class ChangeKind(StrEnum):
+    """The events of the change feed (M3)."""
+
+    ADDED = "added"
+    EVICTED = "evicted"
+    CLEARED = "cleared"
+    UPDATED = "updated"
+    FORGOTTEN = "forgotten"
+    RESTORED = "restored"
+    ROLE = "role"
+
+
+class Outcome(StrEnum):
+    """What ``declare_failed`` decided (R3)."""
+
+    PROMOTED = "promoted"
+    VACANT = "vacant"
+    FAILED = "failed"
+    ALIVE = "alive"
+    STALE = "stale"
+    GRACE = "grace"
+    SUSPENDED = "suspended"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """What identifies a group: ``cluster`` and ``namespace_uid`` are UIDs, so that a namespace made anew is another group."""
+
+    cluster: str
+    namespace_uid: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """What a group is declared to be. ``max_tokens`` None keeps the stored value (4000 for a new group)."""
+
+    max_tokens: int | None = None
+    language: str = "english"
+    tokenizer: str = "cl100k_base"
+    heartbeat_ms: int = 500
+    lease_ms: int = 3000
+    failover_mode: FailoverMode = FailoverMode.AUTOMATIC
+    retention: Retention = Retention.RETAIN
+    suspended: bool = False
+    resource_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """A group as an administrator lists it."""
+
+    id: int
+    key: GroupKey
+    resource_uid: str
+    retention: Retention
+    login: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One memory. ``score`` is set by recall alone; ``keeper``, ``access_count`` and ``last_accessed_at`` are of its place in the working set."""
+
+    id: int
+    content: str
+    originator: str
+    tokens: int
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    remembered_at: datetime
+    remember_count: int
+    forgotten_at: datetime | None
+    in_working_memory: bool
+    keeper: str | None
+    access_count: int
+    last_accessed_at: datetime | None
+    score: float | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], score: float | None = None) -> Memory:
+        """Read the JSON object of SQL's ``memory_json`` (times in ISO 8601)."""
+        return cls(
+            id=data["id"],
+            content=data["content"],
+            originator=data["originator"],
+            tokens=data["tokens"],
+            tags=tuple(data["tags"]),
+            metadata=data["metadata"],
+            created_at=datetime.fromisoformat(data["created_at"]),
+            remembered_at=datetime.fromisoformat(data["remembered_at"]),
+            remember_count=data["remember_count"],
+            forgotten_at=_time(data["forgotten_at"]),
+            in_working_memory=data["in_working_memory"],
+            keeper=data["keeper"],
+            access_count=data["access_count"],
+            last_accessed_at=_time(data["last_accessed_at"]),
+            score=score if score is not None else data.get("score"),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``from_json`` reads, with ``score`` when recall gave one."""
+        data: dict[str, Any] = {
+            "id": self.id,
+            "content": self.content,
+            "originator": self.originator,
+            "tokens": self.tokens,
+            "tags": list(self.tags),
+            "metadata": dict(self.metadata),
+            "created_at": self.created_at.isoformat(),
+            "remembered_at": self.remembered_at.isoformat(),
+            "remember_count": self.remember_count,
+            "forgotten_at": _text(self.forgotten_at),
+            "in_working_memory": self.in_working_memory,
+            "keeper": self.keeper,
+            "access_count": self.access_count,
+            "last_accessed_at": _text(self.last_accessed_at),
+        }
+        if self.score is not None:
+            data["score"] = self.score
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class RobotRole:
+    """A robot's place: ``tenure`` is the epoch at which it became active, 0 when it is not."""
+
+    role: Role
+    tenure: int
+    ordinal: int
+
+
+def roles_from_json(data: Mapping[str, Any]) -> dict[str, RobotRole]:
+    """Read the membership that role events and snapshots carry."""
+    return {name: RobotRole(Role(r["role"]), r["tenure"], r["ordinal"]) for name, r in data.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of the feed.
+
+    ``payload`` is the memory as a JSON object for added, restored and updated; ``{"count": n}`` for cleared; for role the whole membership after it
+    (``roles``) with ``reason``, ``kind``, ``from`` and ``to``; empty for evicted and forgotten.
+    """
+
+    revision: int
+    kind: ChangeKind
+    epoch: int
+    memory_id: int | None
+    robot: str | None
+    payload: Mapping[str, Any]
+    created_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event as the HTTP API sends it."""
+        return {
+            "revision": self.revision,
+            "kind": self.kind.value,
+            "epoch": self.epoch,
+            "memory_id": self.memory_id,
+            "robot": self.robot,
+            "payload": dict(self.payload),
+            "created_at": self.created_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Change:
+        """Read what ``as_json`` wrote."""
+        return cls(
+            revision=data["revision"],
+            kind=ChangeKind(data["kind"]),
+            epoch=data["epoch"],
+            memory_id=data["memory_id"],
+            robot=data["robot"],
+            payload=data["payload"],
+            created_at=datetime.fromisoformat(data["created_at"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A group at one revision: what a cache starts from."""
+
+    revision: int
+    epoch: int
+    max_tokens: int
+    roles: Mapping[str, RobotRole]
+    working_memory: tuple[Memory, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a robot gets when it registers."""
+
+    role: Role
+    tenure: int
+    epoch: int
+    revision: int
+    heartbeat_ms: int
+    lease_ms: int
+    max_tokens: int
+    tokenizer: str
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat; ``current`` is False when this session is the robot's presence no more."""
+
+    current: bool
+    revision: int
+    epoch: int
+    heartbeat: int | None
+    role: Role | None
+    tenure: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The acknowledgement of a memory; ``created`` is False when it was there before (M2)."""
+
+    id: int
+    revision: int
+    epoch: int
+    created: bool
+    in_working_memory: bool
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """The acknowledgement of forget and restore."""
+
+    id: int
+    revision: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What ``declare_failed`` decided, and why."""
+
+    outcome: Outcome
+    promoted: str | None
+    epoch: int
+    revision: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverResult:
+    """A failover on request: who was replaced by whom."""
+
+    promoted: str
+    failed: str
+    epoch: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """A recorded failover or switchover (R1). ``kind`` is "failover" or "switchover"."""
+
+    id: int
+    kind: str
+    source: str
+    target: str
+    reason: str
+    detected_by: str
+    epoch: int
+    revision: int
+    detected_at: datetime
+    promoted_at: datetime
+
+    @property
+    def duration_ms(self) -> float:
+        """Milliseconds from detection to promotion, by Postgres' clock."""
+        return (self.promoted_at - self.detected_at).total_seconds() * 1000
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the failover as status shows it."""
+        return {
+            "kind": self.kind,
+            "from": self.source,
+            "to": self.target,
+            "reason": self.reason,
+            "detectedBy": self.detected_by,
+            "epoch": self.epoch,
+            "revision": self.revision,
+            "detectedAt": self.detected_at.isoformat(),
+            "promotedAt": self.promoted_at.isoformat(),
+            "durationMs": round(self.duration_ms, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipChange:
+    """What ``reconcile_members`` did: names."""
+
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RobotStatus:
+    """A robot as Postgres sees it: ``live`` while its presence session stands and its heartbeat is within a lease."""
+
+    name: str
+    role: Role
+    tenure: int
+    ordinal: int
+    live: bool
+    warm: bool
+    applied_revision: int
+    heartbeat: int
+    incarnation: UUID | None
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A group as Postgres sees it, in one snapshot."""
+
+    id: int
+    name: str
+    epoch: int
+    revision: int
+    max_tokens: int
+    working_memory_nodes: int
+    working_memory_tokens: int
+    heartbeat_ms: int
+    lease_ms: int
+    suspended: bool
+    active_target: int
+    failovers: int
+    last_failover: Failover | None
+    robots: tuple[RobotStatus, ...] = field(default=())
+
+    def named(self, role: Role) -> tuple[str, ...]:
+        """Names of the robots of one role, in declared order."""
+        return tuple(r.name for r in self.robots if r.role is role)
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the active robots."""
+        return self.named(Role.ACTIVE)
+
+    @property
+    def passive(self) -> tuple[str, ...]:
+        """Names of the passive robots."""
+        return self.named(Role.PASSIVE)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the failed robots."""
+        return self.named(Role.FAILED)
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether every live robot has applied the group's revision (M6); False when none lives."""
+        live = [r for r in self.robots if r.live]
+        return bool(live) and all(r.applied_revision >= self.revision for r in live)
+
+    @property
+    def token_utilization(self) -> float:
+        """Used share of the token budget, 0.0-1.0 with two digits."""
+        return round(self.working_memory_tokens / self.max_tokens, 2)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the mapping that the SDK's ``status()`` and the HTTP API give (design §5)."""
+        return {
+            "name": self.name,
+            "active": list(self.active),
+            "passive": list(self.passive),
+            "failed": list(self.failed),
+            "total_members": len(self.robots),
+            "working_memory_nodes": self.working_memory_nodes,
+            "working_memory_tokens": self.working_memory_tokens,
+            "max_tokens": self.max_tokens,
+            "token_utilization": self.token_utilization,
+            "in_sync": self.in_sync,
+            "epoch": self.epoch,
+            "revision": self.revision,
+        }
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def _text(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()

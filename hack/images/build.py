@@ -6,12 +6,11 @@ import shutil
 import subprocess
 import tarfile
 import zlib
-from enum import Enum
 from pathlib import Path
 
 from images.bases import BASES, exists, provide
 from images.content import RECIPES, ROOT, Recipe, tag
-from images.record import Image
+from images.record import Builder, Image
 from localcluster.binaries import buildah
 from localcluster.commands import run
 from localcluster.console import say, step
@@ -19,13 +18,6 @@ from localcluster.settings import cache
 from localcluster.state import locked
 
 KEPT_ARCHIVES = 3  # of each image, newest first
-
-
-class Builder(Enum):
-    """What builds images here."""
-
-    DOCKER = "docker"
-    BUILDAH = "buildah"
 
 
 def build_all(builder: Builder) -> list[Image]:

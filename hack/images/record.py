@@ -2,11 +2,19 @@
 
 import json
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 
 from images.content import ROOT
 
 RECORD = ROOT / "build" / "images.json"
+
+
+class Builder(Enum):
+    """What builds images."""
+
+    DOCKER = "docker"
+    BUILDAH = "buildah"
 
 
 @dataclass(frozen=True)

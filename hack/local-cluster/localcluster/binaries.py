@@ -79,15 +79,21 @@ def _kube(places: Places, product: Path) -> None:
     _go(places, "build", "-trimpath", f"-ldflags=-s -w {VERSION_FLAGS}", "-o", product, ".")
 
 
+def kubectl_alone(places: Places, product: Path) -> None:
+    """Builds kubectl by itself, for a cluster that has no use for the rest."""
+    _go(places, "build", "-trimpath", f"-ldflags=-s -w {VERSION_FLAGS}", "-o", product, "./kubectl")
+
+
 def _coredns(places: Places, product: Path) -> None:
-    _install(places, f"github.com/coredns/coredns@{COREDNS}", product)
+    go_install(places, f"github.com/coredns/coredns@{COREDNS}", product)
 
 
 def _helm(places: Places, product: Path) -> None:
-    _install(places, f"helm.sh/helm/v3/cmd/helm@{HELM}", product)
+    go_install(places, f"helm.sh/helm/v3/cmd/helm@{HELM}", product)
 
 
-def _install(places: Places, package: str, product: Path) -> None:
+def go_install(places: Places, package: str, product: Path) -> None:
+    """Builds a program (its last path element, at a pinned version) into the directory of `product`."""
     _go(places, "install", "-ldflags=-s -w", package, env={"GOBIN": str(product.parent)})
 
 

@@ -1,6 +1,6 @@
 """Connections to Postgres: what a DSN must allow, and how Postgres' errors become ours.
 
-A pool serves statements; presence has a session of its own (``presence_session``). Neither works through a transaction-mode pooler, which
+A pool serves statements; presence has a session of its own. Neither works through a transaction-mode pooler, which
 ``refuse_pooler`` finds out before anything else is done.
 """
 
@@ -22,8 +22,17 @@ Connection = psycopg.AsyncConnection[TupleRow]
 
 CONNECT_TIMEOUT_S = 5
 # A lost node ends a session in seconds, on both ends (design §3).
-KEEPALIVES = {"keepalives": 1, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3, "tcp_user_timeout": 4000}
-SESSION_SETTINGS = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c tcp_user_timeout=4000 -c client_connection_check_interval=1000"
+KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4000,
+}
+SESSION_SETTINGS = (
+    "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c tcp_user_timeout=4000 "
+    "-c client_connection_check_interval=1000"
+)
 
 # Errors of the SQL functions (sql/*.sql) by their SQLSTATE.
 _RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
@@ -41,6 +50,12 @@ _RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
     "RG013": lambda m, _: errors.NotWarmError(m),
     "42501": lambda m, _: errors.NotPermittedError(m),
 }
+_POOLER = (
+    "a connection pooler stands between us and Postgres; sessions, LISTEN and advisory locks do not survive one "
+    "in transaction mode: point the DSN at Postgres itself"
+)
+# How PgBouncer refuses settings that Postgres takes at start.
+_POOLER_SAYS = "unsupported startup parameter"
 _MISSING_SCHEMA = {"3F000", "42883", "42P01"}
 
 
@@ -66,25 +81,15 @@ def checked_dsn(dsn: str, *, application_name: str, **extra: Any) -> str:
 
 
 async def refuse_pooler(connection: Connection) -> None:
-    """Raise PoolerError unless two transactions run in one and the same session.
+    """Raise PoolerError when the backend that answers is not the one that greeted us.
 
-    A transaction-mode pooler may move us to another backend between them, does not keep a session's advisory lock with us, and rewrites or drops start-up
-    settings; PgBouncer also answers ``SHOW`` of its own. What is looked at: the backend's pid over several transactions against the one that the
-    connection was greeted with, and a session advisory lock that must still be ours.
+    A pooler greets clients with a process number of its own. In transaction mode it may serve every transaction by
+    another backend, which breaks LISTEN, session advisory locks and so presence; the modes cannot be told apart from
+    outside while the pool is idle, so any pooler is refused.
     """
-    greeted = connection.info.backend_pid
-    key = f"robotgroups pooler check {greeted}"
-    held = await (await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (key,))).fetchone()
-    pids = set()
-    for _ in range(3):
-        row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
-        pids.add(row[0] if row else None)
-    released = await (await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (key,))).fetchone()
-    if pids != {greeted} or not held or not held[0] or not released or not released[0]:
-        raise errors.PoolerError(
-            "a transaction-mode pooler stands between us and Postgres; sessions, LISTEN and advisory locks need a direct connection "
-            "or a pooler in session mode: point the DSN at Postgres itself"
-        )
+    row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+    if row is None or row[0] != connection.info.backend_pid:
+        raise errors.PoolerError(_POOLER)
 
 
 def raise_ours(error: psycopg.Error) -> NoReturn:
@@ -97,6 +102,8 @@ def raise_ours(error: psycopg.Error) -> NoReturn:
         raise errors.SchemaVersionError(f"this database has not our schema: migrate it first ({message})") from error
     if isinstance(error, (pg.DataError, pg.IntegrityError)):
         raise errors.ArgumentError(message) from error
+    if _POOLER_SAYS in str(error):
+        raise errors.PoolerError(_POOLER) from error
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         raise errors.MemoryUnavailableError(f"Postgres is not available: {message}") from error
     raise error

@@ -1,30 +1,30 @@
 """Every error of the library, under one root.
 
-    RobotGroupsError
-    ├── ArgumentError (also ValueError)     a wrong argument: the message names it, its value and the remedy
-    │   ├── AlreadyMemberError
-    │   ├── LastActiveRobotError
-    │   ├── UnknownStrategyError
-    │   └── IdempotencyConflictError        the key was used with other content
-    ├── NotFoundError
-    │   ├── UnknownGroupError
-    │   ├── UnknownRobotError
-    │   └── UnknownMemoryError
-    ├── RoleError
-    │   ├── NotActiveError                  the fence (R2): carries the robots that are active
-    │   ├── NoActiveRobotError
-    │   ├── NoPassiveRobotError
-    │   ├── NotWarmError
-    │   ├── HostedElsewhereError
-    │   └── ReplacedError                   this incarnation's place was given away
-    ├── MissingFeatureError                 what was asked for needs a part that is not there
-    ├── NotPermittedError                   the login may not do this
-    ├── SetupError
-    │   ├── SchemaVersionError
-    │   ├── PoolerError
-    │   └── DatabaseConfigError
-    ├── MemoryUnavailableError              Postgres is away: try again
-    └── ServiceError                        what the HTTP service answered, with its problem details
+RobotGroupsError
+├── ArgumentError (also ValueError)     a wrong argument: the message names it, its value and the remedy
+│   ├── AlreadyMemberError
+│   ├── LastActiveRobotError
+│   ├── UnknownStrategyError
+│   └── IdempotencyConflictError        the key was used with other content
+├── NotFoundError
+│   ├── UnknownGroupError
+│   ├── UnknownRobotError
+│   └── UnknownMemoryError
+├── RoleError
+│   ├── NotActiveError                  the fence (R2): carries the robots that are active
+│   ├── NoActiveRobotError
+│   ├── NoPassiveRobotError
+│   ├── NotWarmError
+│   ├── HostedElsewhereError
+│   └── ReplacedError                   this incarnation's place was given away
+├── MissingFeatureError                 what was asked for needs a part that is not there
+├── NotPermittedError                   the login may not do this
+├── SetupError
+│   ├── SchemaVersionError
+│   ├── PoolerError
+│   └── DatabaseConfigError
+├── MemoryUnavailableError              Postgres is away: try again
+└── ServiceError                        what the HTTP service answered, with its problem details
 """
 
 from __future__ import annotations

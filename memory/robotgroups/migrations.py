@@ -1,7 +1,7 @@
 """Ordered SQL migrations with a ledger, applied under an advisory lock.
 
-The files sql/NNNN_name.sql are the schema; the ledger ``robotgroups.migrations`` records each with the hash of its text. A file that was applied never
-changes: a difference is refused, as is a database that is newer than this library.
+The files sql/NNNN_name.sql are the schema; the ledger ``robotgroups.migrations`` records each with the hash of its text.
+A file that was applied never changes: a difference is refused, as is a database that is newer than this library.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _LOCK = 5247_0001
 _LEDGER = """
 CREATE SCHEMA IF NOT EXISTS robotgroups;
 CREATE TABLE IF NOT EXISTS robotgroups.migrations (
-    version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+    version integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now());
 """
 
 
@@ -64,12 +65,14 @@ def pending(applied: dict[int, str]) -> list[Migration]:
     ours = {m.version: m for m in known()}
     if newer := sorted(set(applied) - set(ours)):
         raise SchemaVersionError(
-            f"the database has schema version {newer[-1]}, this library knows up to {latest_version()}: upgrade robotgroups"
+            f"the database has schema version {newer[-1]}, this library knows up to {latest_version()}: "
+            "upgrade robotgroups"
         )
     for version, digest in applied.items():
         if ours[version].sha256 != digest:
             raise SchemaVersionError(
-                f"migration {ours[version].name} was applied with another text: this database belongs to another build of robotgroups"
+                f"migration {ours[version].name} was applied with another text: "
+                "this database belongs to another build of robotgroups"
             )
     return [m for m in known() if m.version not in applied]
 
@@ -100,7 +103,7 @@ async def _migrate_locked(connection: Connection) -> list[str]:
         async with connection.transaction():
             await connection.execute(_LEDGER)
             cursor = await connection.execute("SELECT version, sha256 FROM robotgroups.migrations")
-            todo = pending({version: digest for version, digest in await cursor.fetchall()})
+            todo = pending(dict(await cursor.fetchall()))
             for migration in todo:
                 # bytes: the text is a file of this package, and holds % signs
                 await connection.execute(migration.sql.encode())

@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """What identifies a group: ``cluster`` and ``namespace_uid`` are UIDs, so that a namespace made anew is another group."""
+    """What identifies a group; ``cluster`` and ``namespace_uid`` are UIDs: in a namespace made anew it is another group."""
 
     cluster: str
     namespace_uid: str
@@ -94,7 +94,11 @@ class GroupRecord:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One memory. ``score`` is set by recall alone; ``keeper``, ``access_count`` and ``last_accessed_at`` are of its place in the working set."""
+    """One memory.
+
+    ``score`` is set by recall alone; ``keeper``, ``access_count`` and ``last_accessed_at`` are of its place in the
+    working set.
+    """
 
     id: int
     content: str
@@ -174,8 +178,8 @@ def roles_from_json(data: Mapping[str, Any]) -> dict[str, RobotRole]:
 class Change:
     """One event of the feed.
 
-    ``payload`` is the memory as a JSON object for added, restored and updated; ``{"count": n}`` for cleared; for role the whole membership after it
-    (``roles``) with ``reason``, ``kind``, ``from`` and ``to``; empty for evicted and forgotten.
+    ``payload`` is the memory as a JSON object for added, restored and updated; ``{"count": n}`` for cleared; for role the
+    whole membership after it (``roles``) with ``reason``, ``kind``, ``from`` and ``to``; empty for evicted and forgotten.
     """
 
     revision: int

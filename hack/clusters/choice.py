@@ -44,7 +44,7 @@ class Surroundings:
 
 
 def decide(seen: Surroundings) -> Choice:
-    """CLUSTER, else what KUBECONFIG names, else kind where Docker runs, else the local cluster; ValueError names a bad CLUSTER."""
+    """CLUSTER, else what KUBECONFIG names, else kind where Docker runs, else local; ValueError for a bad CLUSTER."""
     if seen.cluster:
         try:
             return Choice(Kind(seen.cluster), f"CLUSTER={seen.cluster}")

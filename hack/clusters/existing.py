@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from clusters import tools
 from clusters.containers import Container, find
 from clusters.interface import Cluster, UnsupportedError
@@ -51,25 +53,31 @@ class ExistingCluster(Cluster):
         self.builder = builder
 
     @property
+    @override
     def kubeconfig(self) -> Path:
         if not self._kubeconfig.exists():
             raise ClusterError(f"there is no kubeconfig {self._kubeconfig}: set KUBECONFIG")
         return self._kubeconfig
 
     @cached_property
+    @override
     def tools(self) -> Path | None:
         return tools.provide("kubectl", "helm")
 
+    @override
     def describe(self) -> str:
         return f"an existing cluster ({self._reason})"
 
+    @override
     def up(self) -> bool:
         run("kubectl", "version", env=self.environment())
         return False
 
+    @override
     def down(self) -> None:
         say("an existing cluster is left as it is: `helm uninstall` removes what was installed")
 
+    @override
     def load(self, images: Sequence[Image]) -> None:
         registry = os.environ.get("REGISTRY", "").rstrip("/")
         if not registry:
@@ -93,8 +101,9 @@ class ExistingCluster(Cluster):
             run("docker", "tag", image.name, target)
             run("docker", "push", "--quiet", target)
 
+    @override
     def send_signal(self, namespace: str, pod: str, container: str, number: signal.Signals) -> None:
-        """Starts a privileged pod on the node that sees its processes, sends the signal from it, and removes the pod."""
+        """Starts a privileged pod on the node, which sees its processes, sends the signal from it and removes it."""
         found = find(self.environment(), namespace, pod, container)
         name = f"robotgroups-signal-{secrets.token_hex(4)}"
         say(f"    a privileged pod {name} on {found.node} sends {number.name} to {namespace}/{pod}/{container}")
@@ -135,8 +144,10 @@ class ExistingCluster(Cluster):
             },
         }
 
+    @override
     def cut(self, node: str) -> None:
-        raise UnsupportedError(f"{node} belongs to an existing cluster: only CLUSTER=kind and CLUSTER=local cut nodes off")
+        raise UnsupportedError(f"{node} belongs to an existing cluster: only kind and local ones cut nodes off")
 
+    @override
     def heal(self, node: str) -> None:
-        raise UnsupportedError(f"{node} belongs to an existing cluster: only CLUSTER=kind and CLUSTER=local heal nodes")
+        raise UnsupportedError(f"{node} belongs to an existing cluster: only kind and local ones heal nodes")

@@ -51,7 +51,7 @@ class Cluster(ABC):
 
     @abstractmethod
     def send_signal(self, namespace: str, pod: str, container: str, number: signal.Signals) -> None:
-        """Sends a signal to a container's main process on its node, past every handler of the pod (SIGKILL, SIGSTOP)."""
+        """Sends a signal to a container's main process on its node, past the pod and the kubelet (SIGKILL, SIGSTOP)."""
 
     @abstractmethod
     def cut(self, node: str) -> None:

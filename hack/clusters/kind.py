@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from typing_extensions import override
+
 from clusters import tools
 from clusters.containers import find
 from clusters.interface import Cluster
@@ -35,18 +37,22 @@ class KindCluster(Cluster):
         return cache() / "kind" / "kubeconfig"
 
     @property
+    @override
     def kubeconfig(self) -> Path:
         if not self._exists():
             raise ClusterError(f"no kind cluster {NAME} is up: run `make cluster-up`")
         return self.path()
 
     @cached_property
+    @override
     def tools(self) -> Path | None:
         return tools.provide("kind", "kubectl", "helm")
 
+    @override
     def describe(self) -> str:
         return f"the kind cluster {NAME} ({self._reason})"
 
+    @override
     def up(self) -> bool:
         if self._exists():
             self._kind("export", "kubeconfig", "--name", NAME, "--kubeconfig", str(self.path()))
@@ -62,10 +68,12 @@ class KindCluster(Cluster):
             )
         return True
 
+    @override
     def down(self) -> None:
         if self._exists():
             self._kind("delete", "cluster", "--name", NAME, "--kubeconfig", str(self.path()))
 
+    @override
     def load(self, images: Sequence[Image]) -> None:
         nodes = self._nodes()
         for image in images:
@@ -74,15 +82,18 @@ class KindCluster(Cluster):
                 with step(f"load {image.name} into {', '.join(without)}"):
                     self._kind("load", "docker-image", image.name, "--name", NAME, "--nodes", ",".join(without))
 
+    @override
     def send_signal(self, namespace: str, pod: str, container: str, number: signal.Signals) -> None:
         found = find(self.environment(), namespace, pod, container)
         inspected = run("docker", "exec", found.node, "crictl", "inspect", found.container_id)
         pid = json.loads(inspected)["info"]["pid"]
         run("docker", "exec", found.node, "kill", f"-{number.name.removeprefix('SIG')}", str(pid))
 
+    @override
     def cut(self, node: str) -> None:
         run("docker", "network", "disconnect", "kind", node)
 
+    @override
     def heal(self, node: str) -> None:
         run("docker", "network", "connect", "kind", node)
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from typing_extensions import override
+
 from clusters.interface import Cluster
 from images.record import Builder, Image
 from localcluster import state
@@ -24,16 +26,20 @@ class LocalCluster(Cluster):
         self._reason = reason
 
     @property
+    @override
     def kubeconfig(self) -> Path:
         return state.running().places.kubeconfig
 
     @property
+    @override
     def tools(self) -> Path:
         return Places(cache()).bin
 
+    @override
     def describe(self) -> str:
         return f"the local cluster of hack/local-cluster ({self._reason})"
 
+    @override
     def up(self) -> bool:
         found = state.read()
         was_down = found is None or not found.whole
@@ -41,21 +47,26 @@ class LocalCluster(Cluster):
         self._command("up", nodes)
         return was_down
 
+    @override
     def down(self) -> None:
         self._command("down")
 
+    @override
     def load(self, images: Sequence[Image]) -> None:
         archives = [image.archive for image in images if image.archive]
         if len(archives) != len(images):
             raise ClusterError("the local cluster loads archives: run `make images` with CLUSTER=local")
         self._command("load", *archives)
 
+    @override
     def send_signal(self, namespace: str, pod: str, container: str, number: signal.Signals) -> None:
         self._command("signal", namespace, pod, container, number.name.removeprefix("SIG"))
 
+    @override
     def cut(self, node: str) -> None:
         self._command("cut", node)
 
+    @override
     def heal(self, node: str) -> None:
         self._command("heal", node)
 

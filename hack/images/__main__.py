@@ -19,7 +19,9 @@ def main() -> int:
         images = build_all(cluster.builder)
         record.write(images)
         for image in images:
-            size = f"{image.compressed_bytes / 1e6:.1f} MB compressed" if image.compressed_bytes else "in Docker's store"
+            size = (
+                f"{image.compressed_bytes / 1e6:.1f} MB compressed" if image.compressed_bytes else "in Docker's store"
+            )
             say(f"    {image.name}  {size}")
         if arguments.load:
             cluster.load(images)

@@ -59,7 +59,9 @@ def _with_buildah(recipe: Recipe, directory: Path) -> Image:
             unfinished = archive.with_suffix(".new")
             unfinished.unlink(missing_ok=True)
             store = buildah(cache())
-            run(*store, "push", "--quiet", "--disable-compression", image.name, f"oci-archive:{unfinished}:{image.name}")
+            run(
+                *store, "push", "--quiet", "--disable-compression", image.name, f"oci-archive:{unfinished}:{image.name}"
+            )
             unfinished.rename(archive)
             _prune(recipe, directory, archive)
     size = compressed_bytes(archive, directory / "layer-sizes.json")

@@ -5,6 +5,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from localcluster.commands import run
@@ -30,7 +31,9 @@ class Api:
             data=None if body is None else json.dumps(body).encode(),
         )
         context = ssl.create_default_context(cafile=self._certificate)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
         return opener.open(request, timeout=timeout)
 
     def get(self, path: str) -> Any:
@@ -56,7 +59,7 @@ class Api:
         """Whether the server answers and is ready."""
         try:
             with self._open("/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
+                return bool(answer.status == HTTPStatus.OK)
         except (OSError, urllib.error.HTTPError):  # not listening yet, no certificate yet, or 500 while it starts
             return False
 

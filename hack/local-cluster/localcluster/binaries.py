@@ -22,7 +22,8 @@ COMPONENTS = (
     "kubectl",
 )
 VERSION_FLAGS = " ".join(
-    f"-X {package}.gitVersion={KUBERNETES}" for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    f"-X {package}.gitVersion={KUBERNETES}"
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 )
 
 

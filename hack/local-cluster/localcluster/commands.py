@@ -26,11 +26,12 @@ def run(
 ) -> str:
     """Runs a program to its end and returns what it printed; its failure is a ClusterError with its words."""
     arguments = [str(part) for part in command]
-    text = stdin if isinstance(stdin, str) else None
+    text = stdin.encode() if isinstance(stdin, str) else None
+    file = subprocess.DEVNULL if stdin is None or isinstance(stdin, str) else stdin
     done = subprocess.run(
         arguments,
-        input=text.encode() if text is not None else None,
-        stdin=None if text is not None else (stdin or subprocess.DEVNULL),
+        input=text,
+        stdin=file if text is None else None,
         capture_output=True,
         check=False,
         cwd=cwd,
@@ -49,5 +50,3 @@ def wait_for(what: str, seconds: float, condition: Callable[[], bool], *, every:
         if time.monotonic() > deadline:
             raise ClusterError(f"{what} did not happen within {seconds:.0f} s")
         time.sleep(every)
-
-

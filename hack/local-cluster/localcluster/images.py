@@ -22,7 +22,9 @@ def names_in(archive: Path) -> set[str]:
             if "index.json" in members and (index := tar.extractfile("index.json")):
                 manifests = json.load(index)["manifests"]
                 key = "org.opencontainers.image.ref.name"
-                return {manifest["annotations"][key] for manifest in manifests if key in manifest.get("annotations", {})}
+                return {
+                    manifest["annotations"][key] for manifest in manifests if key in manifest.get("annotations", {})
+                }
             if "manifest.json" in members and (listing := tar.extractfile("manifest.json")):
                 return {name for image in json.load(listing) for name in image["RepoTags"] or []}
     except (OSError, tarfile.TarError) as error:

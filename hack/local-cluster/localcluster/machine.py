@@ -79,7 +79,7 @@ def start_daemon(machine: Machine, holder: Process, places: Places, name: str, *
 
 
 def start_daemon_on_host_files(machine: Machine, holder: Process, places: Places, name: str, *command: str) -> None:
-    """Like start_daemon, but in the machine's pid namespace only: it ends with the machine, and sees the host's files."""
+    """Like start_daemon, but only in the machine's pid namespace: it ends with the machine, and sees host files."""
     _start(machine, places, name, ["nsenter", "--target", str(holder.pid), "--pid", "--"], list(command))
 
 

@@ -14,6 +14,7 @@ from localcluster.processes import Process, command_line, namespace_pids, pids
 from localcluster.settings import Places, cache
 from localcluster.state import State
 
+DAEMONS = {*binaries.COMPONENTS, "containerd"}
 SIGNALS = {number.name.removeprefix("SIG"): number for number in signal.Signals}
 
 
@@ -96,7 +97,8 @@ def _on_running(running: State, arguments: argparse.Namespace) -> int:
             images.load(running, arguments.archives)
         case "kubectl":
             kubectl = running.places.bin / "kubectl"
-            os.execve(kubectl, ["kubectl", *arguments.arguments], os.environ | {"KUBECONFIG": str(running.places.kubeconfig)})
+            environment = os.environ | {"KUBECONFIG": str(running.places.kubeconfig)}
+            os.execve(kubectl, ["kubectl", *arguments.arguments], environment)  # noqa: S606 (no shell wanted)
         case "cut" | "heal":
             by_name = {machine.name: machine for machine in running.machines}
             if arguments.node not in by_name:
@@ -127,15 +129,20 @@ def _status() -> int:
             print(f"  {machine.name}: gone")
             continue
         inside = [command_line(pid) for pid in pids() if _belongs(pid, holder)]
-        daemons = sorted(os.path.basename(words[0]) for words in inside if words and words[0].startswith(("/", "kube", "etcd")))
+        programs = [os.path.basename(words[0]) for words in inside if words and words[0]]
+        daemons = sorted(set(programs) & DAEMONS)
         link = "connected" if network.is_up(machine) else "cut off"
-        print(f"  {machine.name}: {machine.address}, {link}, process {holder.pid}, {len(inside)} processes: {', '.join(daemons)}")
+        what = f"{', '.join(daemons)}; {len(inside)} processes"
+        print(f"  {machine.name}: {machine.address}, {link}, process {holder.pid}: {what}")
     return 0 if found.whole else 1
 
 
 def _belongs(pid: int, holder: Process) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{holder.pid}/ns/pid") and len(namespace_pids(pid)) > 1
+        return (
+            os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{holder.pid}/ns/pid")
+            and len(namespace_pids(pid)) > 1
+        )
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
 

@@ -2,10 +2,11 @@
 
 import json
 from contextlib import suppress
+from ipaddress import ip_network
 
 from localcluster.commands import run
 from localcluster.console import ClusterError
-from localcluster.settings import BRIDGE, CLUSTER_NETWORK, GATEWAY, SERVICES, Machine
+from localcluster.settings import BRIDGE, GATEWAY, MACHINES, SERVICES, Machine, networks
 
 
 def create_bridge() -> None:
@@ -47,16 +48,21 @@ def is_up(machine: Machine) -> bool:
 
 
 def routes() -> list[str]:
-    """Routes of the host into the cluster's network."""
-    found = json.loads(run("ip", "-json", "route", "show", "root", CLUSTER_NETWORK) or "[]")
-    return [f"{route['dst']} dev {route['dev']}" for route in found]
+    """Routes of the host into the cluster's networks."""
+    ours = [ip_network(network) for network in networks()]
+    found = json.loads(run("ip", "-json", "-4", "route", "show") or "[]")
+    return [
+        f"{route['dst']} dev {route['dev']}"
+        for route in found
+        if route["dst"] != "default" and any(ip_network(route["dst"]).overlaps(network) for network in ours)
+    ]
 
 
 def refuse_collision() -> None:
     """Raises if the machine already routes our addresses elsewhere (a VPN, another cluster)."""
     if taken := routes():
         raise ClusterError(
-            f"the local cluster's addresses ({CLUSTER_NETWORK}) are in use on this machine: {', '.join(taken)}; "
+            f"the local cluster's addresses ({MACHINES}, {SERVICES}) are in use on this machine: {', '.join(taken)}; "
             "remove these routes, or name another cluster with CLUSTER=existing and KUBECONFIG"
         )
 

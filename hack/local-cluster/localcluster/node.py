@@ -27,7 +27,7 @@ version = 2
   address = "{NODE_CONTAINERD}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
-  # Where the machine lacks CAP_SYS_RESOURCE runc may not lower a score and dies: "can't get final child's PID from pipe".
+  # Without CAP_SYS_RESOURCE runc may not lower a score, and dies: "can't get final child's PID from pipe".
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"

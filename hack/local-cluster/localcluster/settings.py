@@ -20,19 +20,24 @@ GO_TOOLCHAIN_SHA256 = {
 PAUSE_IMAGE = f"localhost/pause:{KUBERNETES}"
 COREDNS_IMAGE = f"localhost/coredns:{COREDNS}"
 
+# Clusters of one machine are told apart by a number; the second serves tests of the cluster itself.
+INSTANCE = int(os.environ.get("ROBOTGROUPS_CLUSTER_INSTANCE", "0"))
+MAXIMUM_INSTANCE = 7
+SUFFIX = f"-{INSTANCE}" if INSTANCE else ""
+
 # 198.18.0.0/15 is reserved for tests of networks (RFC 2544): it collides with nobody's, and nothing leaves the machine.
-BRIDGE = "robotgroups0"
-GATEWAY = "198.18.0.1"
-API_SERVER = "198.18.0.2"
+BRIDGE = f"robotgroups{INSTANCE}"
+MACHINES = f"198.18.{INSTANCE}.0/24"
+GATEWAY = f"198.18.{INSTANCE}.1"
+API_SERVER = f"198.18.{INSTANCE}.2"
 API_PORT = 6443
-CLUSTER_NETWORK = "198.18.0.0/15"
-SERVICES = "198.19.0.0/20"
-DNS_SERVICE = "198.19.0.10"
+SERVICES = f"198.19.{16 * INSTANCE}.0/20"
+DNS_SERVICE = f"198.19.{16 * INSTANCE}.10"
 PODS = "198.19.128.0/17"
 CONTROL_PLANE = "control-plane"
 MAXIMUM_NODES = 9
 
-CGROUP = "robotgroups-local"
+CGROUP = f"robotgroups-local{SUFFIX}"
 STORAGE_CLASS = "local"
 VOLUMES_PER_NODE = 2
 VOLUME_SIZE = "5Gi"
@@ -42,9 +47,9 @@ NODE_CONFIG = "/var/lib/robotgroups"
 NODE_VOLUMES = "/var/local/volumes"
 NODE_CONTAINERD = "/run/containerd/containerd.sock"
 
-# One cluster a machine: the record of what runs is where every user of the machine finds it.
-STATE = Path("/run/robotgroups-local-cluster.json")
-LOCK = Path("/run/robotgroups-local-cluster.lock")
+# The record of what runs is where every user of the machine finds it.
+STATE = Path(f"/run/robotgroups-local-cluster{SUFFIX}.json")
+LOCK = Path(f"/run/robotgroups-local-cluster{SUFFIX}.lock")
 
 
 def goarch() -> str:
@@ -74,7 +79,7 @@ class Places:
     @property
     def run(self) -> Path:
         """Everything of the running cluster: removed by `down`."""
-        return self.cache / "local-cluster" / "run"
+        return self.cache / "local-cluster" / f"run{SUFFIX}"
 
     @property
     def logs(self) -> Path:
@@ -84,7 +89,7 @@ class Places:
     @property
     def last_logs(self) -> Path:
         """Logs of the last cluster that did not come up."""
-        return self.cache / "local-cluster" / "last-failure"
+        return self.cache / "local-cluster" / f"last-failure{SUFFIX}"
 
     @property
     def pki(self) -> Path:
@@ -108,15 +113,26 @@ class Machine:
     @property
     def link(self) -> str:
         """The host's end of its link (at most 15 characters)."""
-        return f"rg-{self.name}"[:15]
+        return f"rg{INSTANCE or ''}-{self.name}"[:15]
 
 
 def machines(nodes: int) -> list[Machine]:
-    """The control plane and `nodes` nodes."""
+    """The control plane and `nodes` nodes; ValueError for a number out of range."""
+    if not 0 <= INSTANCE <= MAXIMUM_INSTANCE:
+        raise ValueError(f"ROBOTGROUPS_CLUSTER_INSTANCE is 0 to {MAXIMUM_INSTANCE}, not {INSTANCE}")
     if not 1 <= nodes <= MAXIMUM_NODES:
         raise ValueError(f"a local cluster has 1 to {MAXIMUM_NODES} nodes, not {nodes}")
     control_plane = Machine(CONTROL_PLANE, API_SERVER, None)
     return [
         control_plane,
-        *(Machine(f"node{n}", f"198.18.0.{10 + n}", f"198.19.{128 + n}.0/24") for n in range(1, nodes + 1)),
+        *(_node(n) for n in range(1, nodes + 1)),
     ]
+
+
+def _node(number: int) -> Machine:
+    return Machine(f"node{number}", f"198.18.{INSTANCE}.{10 + number}", f"198.19.{128 + 10 * INSTANCE + number}.0/24")
+
+
+def networks() -> list[str]:
+    """Every network of this cluster, with room for all the nodes that it may have."""
+    return [MACHINES, SERVICES, *(str(machine.pods) for machine in machines(MAXIMUM_NODES) if machine.pods)]

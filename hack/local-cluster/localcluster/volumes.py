@@ -19,12 +19,16 @@ PATH = "/api/v1/persistentvolumes"
 
 def released(volume: dict[str, Any]) -> bool:
     """Whether the volume is one of the cluster's and its claim is gone (Kubernetes waits for the pods before that)."""
-    return volume["spec"].get("storageClassName") == STORAGE_CLASS and volume["status"].get("phase") == "Released"
+    return (
+        volume["spec"].get("storageClassName") == STORAGE_CLASS
+        and volume["status"].get("phase") == "Released"
+        and volume["spec"].get("claimRef") is not None  # without it, it was offered already
+    )
 
 
 def directory(volume: dict[str, Any], places: Places) -> Path:
     """Where the host keeps what is in the volume; ValueError for a path outside of the node's volumes."""
-    node = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"][0]
+    node: str = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"][0]
     inside = Path(volume["spec"]["local"]["path"])
     if inside.parent != Path(NODE_VOLUMES) or "/" in node or node.startswith("."):
         raise ValueError(f"volume {volume['metadata']['name']} is at {inside} on {node}: not the cluster's to empty")
@@ -43,9 +47,12 @@ def watch(api: Api, places: Places) -> None:
         if event["type"] not in {"ADDED", "MODIFIED"} or not released(event["object"]):
             continue
         name = event["object"]["metadata"]["name"]
-        empty(directory(event["object"], places))
-        api.merge(f"{PATH}/{name}", {"spec": {"claimRef": None}})
-        say(f"{name}: emptied and available")
+        now = api.get(f"{PATH}/{name}")  # the event may be old, and the volume somebody's again
+        if released(now):
+            empty(directory(now, places))
+            version = now["metadata"]["resourceVersion"]
+            api.merge(f"{PATH}/{name}", {"metadata": {"resourceVersion": version}, "spec": {"claimRef": None}})
+            say(f"{name}: emptied and available")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Ordered SQL migrations with a ledger, applied under an advisory lock.
 
-The files sql/NNNN_name.sql are the schema; the ledger ``robotgroups.migrations`` records each with the hash of its text.
-A file that was applied never changes: a difference is refused, as is a database that is newer than this library.
+The files sql/NNNN_name.sql are the schema; the ledger ``robotgroups.migrations`` records each with the hash of its
+text. A file that was applied never changes: a difference is refused, as is a database that is newer than this library.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """What identifies a group; ``cluster`` and ``namespace_uid`` are UIDs: in a namespace made anew it is another group."""
+    """What identifies a group; ``cluster`` and ``namespace_uid`` are UIDs: a namespace made anew has other groups."""
 
     cluster: str
     namespace_uid: str
@@ -178,8 +178,9 @@ def roles_from_json(data: Mapping[str, Any]) -> dict[str, RobotRole]:
 class Change:
     """One event of the feed.
 
-    ``payload`` is the memory as a JSON object for added, restored and updated; ``{"count": n}`` for cleared; for role the
-    whole membership after it (``roles``) with ``reason``, ``kind``, ``from`` and ``to``; empty for evicted and forgotten.
+    ``payload`` is the memory as a JSON object for added, restored and updated; ``{"count": n}`` for cleared; for role
+    the whole membership after it (``roles``) with ``reason``, ``kind``, ``from`` and ``to``; empty for evicted and
+    forgotten.
     """
 
     revision: int

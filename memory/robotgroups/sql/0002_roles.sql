@@ -92,7 +92,7 @@ BEGIN
     IF p_kind IS NOT NULL THEN
         INSERT INTO failovers (group_id, kind, source, target, reason, detected_by, epoch, revision, detected_at, promoted_at)
             VALUES (p_group, p_kind, p_source, p_target, p_reason, p_detected_by, v_epoch, v_revision,
-                coalesce(p_detected_at, clock_timestamp()), clock_timestamp());
+                coalesce(p_detected_at, statement_timestamp()), clock_timestamp());
     END IF;
     PERFORM announce(p_group, v_revision);
     epoch := v_epoch; revision := v_revision;

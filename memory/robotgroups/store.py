@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -416,10 +416,20 @@ def robot_dsn(owner_dsn: str, login: str, password: str) -> str:
     return make_conninfo(owner_dsn, user=login, password=password)
 
 
+def password_of(dsn: str) -> str | None:
+    """The password in a DSN that ``robot_dsn`` made; None when it has none or cannot be read."""
+    try:
+        password = conninfo_to_dict(dsn).get("password")
+    except psycopg.ProgrammingError:
+        return None
+    return str(password) if password else None
+
+
 def _login_statements(login: str, verifier: str, *, exists: bool) -> list[psycopg.sql.Composed]:
     name = psycopg.sql.Identifier(login)
     verb = psycopg.sql.SQL("ALTER" if exists else "CREATE")
-    make = psycopg.sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD {}")
+    # a role's owner may not even repeat NOSUPERUSER on ALTER; on CREATE all of them are the default
+    make = psycopg.sql.SQL("{} ROLE {} LOGIN PASSWORD {}")
     settings = {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "10s"}
     return [
         make.format(verb, name, psycopg.sql.Literal(verifier)),

@@ -1,0 +1,92 @@
+"""A group with robots that live as presence sessions alone: what the SQL functions decide, without the engine around it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import anyio
+import psycopg
+import pytest
+
+from robotgroups.models import GroupKey, GroupSettings, Registration
+from robotgroups.presence import PresenceSession
+from robotgroups.store import Store
+
+KEY = GroupKey("local", "default", "invariants")
+
+
+@dataclass
+class Robot:
+    """A robot that lives: its session and what it was told at registration."""
+
+    name: str
+    incarnation: UUID
+    session: PresenceSession
+    registration: Registration
+
+
+@dataclass
+class Group:
+    """The group under test."""
+
+    dsn: str
+    store: Store
+    id: int
+    robots: dict[str, Robot] = field(default_factory=dict)
+
+    async def arrive(
+        self, name: str, *, warm: bool = True, incarnation: UUID | None = None, replace: bool = False
+    ) -> Robot:
+        """Start a robot; a warm one has applied everything."""
+        incarnation = incarnation or uuid4()
+        session = await PresenceSession.open(self.dsn, self.id, incarnation)
+        try:
+            registration = await session.register(name, f"http://{name}:8080", replace=replace)
+        except BaseException:
+            await session.close()
+            raise
+        robot = self.robots[name] = Robot(name, incarnation, session, registration)
+        await session.beat(name, applied=registration.revision, warm=warm)
+        return robot
+
+    async def die(self, name: str) -> Robot:
+        """End a robot as SIGKILL does: its session goes, nothing is said; returns when Postgres has noticed."""
+        robot = self.robots.pop(name)
+        await robot.session.close()
+        with anyio.fail_after(5):
+            while (await self.robot(name)).live:
+                await anyio.sleep(0.01)
+        return robot
+
+    async def robot(self, name: str):  # type: ignore[no-untyped-def]
+        """What Postgres knows of a robot."""
+        return next(r for r in (await self.store.status(self.id)).robots if r.name == name)
+
+    async def roles(self) -> dict[str, str]:
+        """Role of every robot."""
+        return {r.name: r.role.value for r in (await self.store.status(self.id)).robots}
+
+    async def remember(self, content: str, tokens: int = 1, *, robot: str = "a", key: str | None = None):  # type: ignore[no-untyped-def]
+        """Remember under the robot's present tenure."""
+        tenure = (await self.robot(robot)).tenure
+        return await self.store.remember(
+            self.id, robot=robot, tenure=tenure, content=content, tokens=tokens, key=key
+        )
+
+    async def sql(self, statement: str, *arguments: object) -> list[tuple]:  # type: ignore[type-arg]
+        """Run a statement as the owner."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            cursor = await connection.execute(statement.encode(), arguments)
+            return await cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+async def group(dsn: str) -> AsyncIterator[Group]:
+    """A group of a (active), b and c (passive), with a budget of 100 tokens; nobody lives yet."""
+    async with await Store.open(dsn) as store:
+        group_id = await store.ensure_group(KEY, GroupSettings(max_tokens=100))
+        await store.reconcile_members(group_id, ["a"], ["b", "c"])
+        group = Group(dsn, store, group_id)
+        yield group
+        for robot in group.robots.values():
+            await robot.session.close()

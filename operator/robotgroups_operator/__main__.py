@@ -1,0 +1,5 @@
+"""`python -m robotgroups_operator`."""
+
+from robotgroups_operator.main import main
+
+main()

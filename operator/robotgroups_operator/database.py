@@ -1,0 +1,109 @@
+"""The operator's link to Postgres: opens, migrates and listens when it can, and says why when it cannot."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from robotgroups.errors import MemoryUnavailableError, RobotGroupsError, SetupError
+from robotgroups.listener import Listener
+from robotgroups.migrations import migrate
+from robotgroups.store import Store
+from robotgroups_operator.observation import Problem
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+MEMORY_UNAVAILABLE = "MemoryUnavailable"
+
+
+class Database:
+    """Keeps a Store open and a session listening, for as long as `run` runs."""
+
+    def __init__(self, dsn_file: Path, *, on_change: Callable[[int], None], on_open: Callable[[], None]) -> None:
+        """`on_change(group_id)` is called for each notification; `on_open()` each time that the link stands (again)."""
+        self._dsn_file = dsn_file
+        self._on_change = on_change
+        self._on_open = on_open
+        self._store: Store | None = None
+        self._wanted: dict[int, int] = {}
+        self._received: dict[int, int] = {}
+        self._problem = Problem(MEMORY_UNAVAILABLE, "Postgres has not been reached yet")
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why there is no link; None when there is one."""
+        return None if self._store is not None else self._problem
+
+    @property
+    def store(self) -> Store:
+        """The store; raises MemoryUnavailableError when the database was never reached."""
+        if self._store is None:
+            raise MemoryUnavailableError(self._problem.message)
+        return self._store
+
+    def listen(self, group_id: int) -> None:
+        """Wants notifications of a group from now on."""
+        self._wanted[group_id] = self._wanted.get(group_id, 0) + 1
+        self._received.setdefault(group_id, 0)
+
+    def forget(self, group_id: int) -> None:
+        """Wants them no more."""
+        self._wanted[group_id] -= 1
+        if not self._wanted[group_id]:
+            del self._wanted[group_id]
+            self._received.pop(group_id, None)
+
+    def received(self, group_id: int) -> int:
+        """Notifications of a group since the operator listens to it."""
+        return self._received.get(group_id, 0)
+
+    async def run(self) -> None:
+        """Opens, listens, and begins again whenever the link is lost; ends only by cancellation."""
+        try:
+            while True:
+                try:
+                    await self._open()
+                    await self._listen()
+                except (RobotGroupsError, OSError) as error:
+                    self._lost(error)
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            if self._store is not None:
+                await self._store.close()
+
+    async def _open(self) -> None:
+        if self._store is not None:
+            return
+        dsn = await asyncio.to_thread(self._read_dsn)
+        applied = await migrate(dsn)
+        self._store = await Store.open(dsn, application_name="robotgroups operator")
+        log.info("database opened", migrations=applied)
+
+    def _read_dsn(self) -> str:
+        dsn = self._dsn_file.read_text().strip()
+        if not dsn:
+            raise MemoryUnavailableError(
+                f"{self._dsn_file} is empty: put the DSN of Postgres into the operator's Secret"
+            )
+        return dsn
+
+    async def _listen(self) -> None:
+        async with await Listener.open(self.store.dsn) as listener:
+            log.info("listening")
+            self._on_open()
+            while True:
+                for group_id in await listener.listen(self._wanted):
+                    self._on_change(group_id)
+                async for note in listener.notifications():
+                    if note.group_id in self._received:
+                        self._received[note.group_id] += 1
+                    self._on_change(note.group_id)
+
+    def _lost(self, error: Exception) -> None:
+        reason = type(error).__name__.removesuffix("Error") if isinstance(error, SetupError) else MEMORY_UNAVAILABLE
+        problem = Problem(reason, str(error))
+        if problem != self._problem:
+            log.warning("database link lost", reason=reason, error=str(error))
+        self._problem = problem

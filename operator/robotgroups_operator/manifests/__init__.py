@@ -1,0 +1,1 @@
+"""Pure builders: a group's spec in, the manifests of its children out. No client, no clock."""

@@ -1,0 +1,52 @@
+"""How a group is reached and what its pods may do: Service, ServiceAccount, Secret."""
+
+import base64
+from dataclasses import dataclass, field
+
+from robotgroups_operator.manifests.identity import Identity, Manifest, manifest
+from robotgroups_operator.names import LABEL_GROUP, LABEL_SERVING, PORT_NAME, Kind, secret_name
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a group's Secret holds. Neither is ever printed."""
+
+    dsn: str = field(repr=False)
+    """How robots reach Postgres, as the group's own login."""
+    token: str = field(repr=False)
+    """The bearer token that guards the robots' API."""
+
+
+def service(identity: Identity) -> Manifest:
+    """The Service of a group: every ready robot that serves."""
+    return manifest(Kind.SERVICE, identity, identity.name) | {
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {LABEL_GROUP: identity.name, LABEL_SERVING: "true"},
+            "ports": [{"name": PORT_NAME, "port": 80, "protocol": "TCP", "targetPort": PORT_NAME}],
+        }
+    }
+
+
+def service_account(identity: Identity) -> Manifest:
+    """The robots' ServiceAccount: it may do nothing, and its token is not mounted."""
+    return manifest(Kind.SERVICE_ACCOUNT, identity, identity.name) | {"automountServiceAccountToken": False}
+
+
+def secret(identity: Identity, credentials: Credentials) -> Manifest:
+    """The Secret that the robots mount."""
+    values = {"dsn": credentials.dsn, "token": credentials.token}
+    return manifest(Kind.SECRET, identity, secret_name(identity.name)) | {
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+    }
+
+
+def read_credentials(found: Manifest) -> Credentials | None:
+    """The credentials in a group's Secret; None when one is missing or cannot be read."""
+    data = found.get("data") or {}
+    try:
+        values = {key: base64.b64decode(data[key], validate=True).decode() for key in ("dsn", "token")}
+    except (KeyError, ValueError, TypeError):
+        return None
+    return Credentials(**values) if all(values.values()) else None

@@ -1,0 +1,44 @@
+"""What the operator counts, for Prometheus."""
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+WRITES = Counter("robotgroups_operator_writes", "Writes to the API server.", ["kind", "verb"])
+RECONCILES = Histogram(
+    "robotgroups_operator_reconcile_seconds",
+    "Time of one look at a group with all that follows.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+FAILURES = Counter("robotgroups_operator_reconcile_failures", "Looks at a group that ended in an error.", ["error"])
+DECLARED = Counter("robotgroups_operator_declared_failed", "Answers of Postgres to a declared failure.", ["outcome"])
+NOTIFICATIONS = Counter("robotgroups_operator_notifications", "NOTIFYs received from Postgres.")
+DATABASE_UP = Gauge("robotgroups_operator_database_up", "1 while the operator listens to Postgres.")
+PHASE = Gauge("robotgroups_group_phase", "1 for the phase that a group is in.", ["namespace", "group", "phase"])
+EPOCH = Gauge("robotgroups_group_epoch", "Epoch of a group.", ["namespace", "group"])
+FAILOVERS = Gauge("robotgroups_group_failovers", "Failovers of a group since it was created.", ["namespace", "group"])
+SWEPT = Counter("robotgroups_operator_swept_groups", "Groups whose resource is gone, by what was done.", ["action"])
+
+
+class MetricsServer:
+    """Serves /metrics."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listens; raises OSError when the port is taken."""
+        application = web.Application()
+        application.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(application, handle_signals=False, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @staticmethod
+    async def _metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

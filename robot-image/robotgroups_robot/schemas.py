@@ -1,0 +1,185 @@
+"""The bodies of the HTTP API: what OpenAPI shows and pydantic checks."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from robotgroups.models import Memory
+from robotgroups_robot import limits
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    limits.check_json(value)
+    size = len(json.dumps(value, ensure_ascii=False).encode())
+    if size > limits.MAX_METADATA_BYTES:
+        raise ValueError(f"is {size} bytes of JSON; at most {limits.MAX_METADATA_BYTES} are taken")
+    return value
+
+
+Text = Annotated[str, AfterValidator(limits.check_text)]
+RobotName = Annotated[Text, Field(min_length=1, max_length=63)]
+Tag = Annotated[Text, Field(min_length=1, max_length=limits.MAX_TAG_CHARACTERS, pattern=r"\S")]
+Tags = Annotated[list[Tag], Field(max_length=limits.MAX_TAGS)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
+
+
+class RememberRequest(BaseModel):
+    """A memory to keep."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    content: Annotated[
+        Text,
+        Field(pattern=r"\S", description=f"what to remember; at most {limits.MAX_CONTENT_BYTES} bytes of UTF-8 (413)"),
+    ]
+    tags: Annotated[Tags, Field(description="labels; `a:b` is found by recall with tag `a` too")] = []
+    metadata: Annotated[Metadata, Field(description="a JSON object of your own")] = {}
+    originator: Annotated[
+        RobotName | None, Field(description="the member it comes from; the active robot by default")
+    ] = None
+
+
+class RememberedBody(BaseModel):
+    """The acknowledgement: the memory survives any crash from here on."""
+
+    id: int
+    revision: int
+    epoch: int
+    created: Annotated[bool, Field(description="false: the same content, or key, was remembered before")]
+    in_working_memory: Annotated[bool, Field(description="false: it alone is larger than the token budget")]
+    tokens: int
+
+
+class RevisedBody(BaseModel):
+    """The acknowledgement of a forgotten or restored memory."""
+
+    id: int
+    revision: int
+    epoch: int
+
+
+class MemoryBody(BaseModel):
+    """One memory."""
+
+    id: int
+    content: str
+    originator: str
+    tokens: int
+    tags: list[str]
+    metadata: dict[str, Any]
+    created_at: datetime
+    remembered_at: datetime
+    remember_count: int
+    forgotten_at: datetime | None
+    in_working_memory: bool
+    keeper: str | None
+    access_count: int
+    last_accessed_at: datetime | None
+    score: Annotated[float | None, Field(description="how well it matches, in recall's answers")] = None
+
+    @classmethod
+    def of(cls, memory: Memory) -> Self:
+        """The body of one of the library's memories."""
+        return cls.model_validate(memory.as_json())
+
+
+class MemoriesBody(BaseModel):
+    """What recall found, best first."""
+
+    memories: list[MemoryBody]
+
+
+class WorkingMemoryBody(BaseModel):
+    """The working memory at one revision."""
+
+    revision: int
+    tokens: int
+    max_tokens: int
+    memories: list[MemoryBody]
+
+
+class ContextBody(BaseModel):
+    """The working memory as text for a prompt."""
+
+    text: str
+    tokens: int
+    revision: int
+    memory_ids: list[int]
+
+
+class ClearedBody(BaseModel):
+    """How many memories left the working memory; they stay in long-term memory."""
+
+    cleared: int
+
+
+class FailoverRequest(BaseModel):
+    """Which active robot to replace; by default one that is not live, else the first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    robot: RobotName | None = None
+
+
+class FailoverBody(BaseModel):
+    """Who took over."""
+
+    promoted: str
+    failed: str
+    epoch: int
+    revision: int
+
+
+class RobotBody(BaseModel):
+    """The robot that answers."""
+
+    name: str
+    role: str | None
+    tenure: int
+    serving: bool
+    reason: str
+
+
+class StatusBody(BaseModel):
+    """The group as Postgres knows it, and the robot that answers."""
+
+    name: str
+    active: list[str]
+    passive: list[str]
+    failed: list[str]
+    total_members: int
+    working_memory_nodes: int
+    working_memory_tokens: int
+    max_tokens: int
+    token_utilization: float
+    in_sync: bool
+    epoch: int
+    revision: int
+    robot: RobotBody
+    sync_stats: dict[str, int]
+
+
+class HealthBody(BaseModel):
+    """The answer of a probe that succeeds."""
+
+    status: str
+    robot: str
+    role: str | None = None
+    tenure: int | None = None
+    revision: int | None = None
+
+
+class ProblemBody(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    active: Annotated[list[str] | None, Field(description="the active robots (409 and 503 of a write)")] = None
+    errors: Annotated[list[Mapping[str, str]] | None, Field(description="each wrong value (422)")] = None

@@ -1,0 +1,142 @@
+"""The robot's settings: the environment that the operator gives its pod."""
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "ROBOTGROUPS_"
+
+_REMEDIES = {
+    "cluster": "set it to the UID of the namespace kube-system",
+    "namespace_uid": "set it to the UID of the group's namespace",
+    "group": "set it to the RobotGroup's name",
+    "robot": "set it to this robot's name in the RobotGroup",
+    "pod_ip": "set it from the downward API (status.podIP), or to the address at which other robots reach this one",
+    "port": "set it to a port number, or leave it out for 8080",
+    "log_level": "set it to debug, info, warning or error",
+    "log_format": "set it to json or console",
+    "drain_seconds": "set it to a number of seconds from 0 to 20, or leave it out for 3",
+}
+
+
+class SettingsError(Exception):
+    """What is wrong with the environment: one line a variable, each with its remedy."""
+
+
+class LogLevel(StrEnum):
+    """How much the robot logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How the robot logs: JSON lines for collectors, console for people."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def _ip_address(value: str) -> str:
+    return str(ipaddress.ip_address(value))
+
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=253)]
+
+
+class RobotSettings(BaseSettings):
+    """Every setting is one environment variable: its name in capitals after ROBOTGROUPS_."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    cluster: Name
+    namespace_uid: Name
+    group: Name
+    robot: Name
+    pod_ip: Annotated[str, AfterValidator(_ip_address)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    bind: Annotated[str | None, Field(description="address to listen on; all of the pod's when it is not set")] = None
+    dsn: SecretStr | None = None
+    dsn_file: Path = Path("/var/run/secrets/robotgroups/dsn")
+    token: SecretStr | None = None
+    token_file: Path = Path("/var/run/secrets/robotgroups/token")
+    log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.JSON
+    # After SIGTERM: for how long requests may still come that were routed here before every node knew better.
+    drain_seconds: Annotated[float, Field(ge=0, le=20)] = 3.0
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @property
+    def listen_address(self) -> str:
+        """The address to listen on: `bind`, else all of the pod's family (port-forward comes in by the loopback)."""
+        if self.bind is not None:
+            return self.bind
+        return "::" if ":" in self.pod_ip else "0.0.0.0"  # noqa: S104  the pod's own network namespace
+
+    @property
+    def endpoint(self) -> str:
+        """The URL at which the group's other robots reach this one."""
+        host = f"[{self.pod_ip}]" if ":" in self.pod_ip else self.pod_ip
+        return f"http://{host}:{self.port}"
+
+    def describe(self) -> dict[str, object]:
+        """The settings for the log: secrets stay hidden."""
+        return self.model_dump(mode="json", exclude={"dsn", "token"})
+
+    def read_dsn(self) -> str:
+        """The connection string of the group's login, read anew each time (it may change). Raises SettingsError."""
+        return _secret("DSN", self.dsn, self.dsn_file)
+
+    def read_token(self) -> str:
+        """The bearer token that guards the API. Raises SettingsError."""
+        return _secret("TOKEN", self.token, self.token_file)
+
+
+def _secret(name: str, value: SecretStr | None, file: Path) -> str:
+    variable = PREFIX + name
+    remedy = (
+        f"mount the group's Secret, or set {variable}_FILE to a file that has it (or {variable} to the value itself)"
+    )
+    if value is not None:
+        text = value.get_secret_value().strip()
+        source = variable
+    else:
+        source = f"{variable}_FILE: {file}"
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+            raise SettingsError(f"{source}: {reason}; {remedy}") from error
+    if not text:
+        raise SettingsError(f"{source} is empty; {remedy}")
+    return text
+
+
+def load() -> RobotSettings:
+    """Reads the environment. Raises SettingsError, which names every wrong variable and its remedy."""
+    try:
+        settings = RobotSettings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_line(e["loc"], e["msg"]) for e in error.errors(include_input=False))) from None
+    settings.read_dsn()
+    settings.read_token()
+    return settings
+
+
+def _line(location: tuple[int | str, ...], message: str) -> str:
+    field = str(location[0]) if location else ""
+    remedy = _REMEDIES.get(field)
+    problem = "is not set" if message == "Field required" else message
+    return f"{PREFIX}{field.upper()}: {problem}" + (f"; {remedy}" if remedy else "")

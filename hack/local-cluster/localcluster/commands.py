@@ -2,13 +2,17 @@
 
 import os
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from localcluster.console import ClusterError
 
+_GIVEN_UP = threading.Event()
+T = TypeVar("T")
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -47,6 +51,25 @@ def wait_for(what: str, seconds: float, condition: Callable[[], bool], *, every:
     """Waits until `condition` holds, at most `seconds`; a ClusterError names what did not come."""
     deadline = time.monotonic() + seconds
     while not condition():
+        if _GIVEN_UP.is_set():
+            raise ClusterError(f"gave up waiting for {what}")
         if time.monotonic() > deadline:
             raise ClusterError(f"{what} did not happen within {seconds:.0f} s")
         time.sleep(every)
+
+
+def at_once(work: Sequence[Callable[[], T]]) -> list[T]:
+    """Runs functions in threads and returns their results in order, or raises what the first of them raised.
+
+    An interrupt of the main thread makes the others give up waiting, and is raised once they have ended: nothing
+    may still be starting when the cleaning up begins.
+    """
+    pool = ThreadPoolExecutor(max_workers=max(1, len(work)))
+    try:
+        futures = [pool.submit(function) for function in work]
+        return [future.result() for future in futures]
+    except BaseException:
+        _GIVEN_UP.set()
+        raise
+    finally:
+        pool.shutdown(wait=True)

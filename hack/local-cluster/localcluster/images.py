@@ -2,9 +2,10 @@
 
 import json
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from localcluster.commands import at_once
 from localcluster.console import ClusterError, say, step
 from localcluster.machine import execute
 from localcluster.processes import Process
@@ -56,10 +57,7 @@ def load_into(node: Machine, holder: Process, archives: list[Path]) -> list[str]
 def load(state: State, archives: list[Path]) -> None:
     """Loads archives into every node, all nodes at once."""
     with step(f"load {len(archives)} image archives into {state.nodes} nodes", "10 s each"):
-        with ThreadPoolExecutor() as pool:
-            work = {
-                node.name: pool.submit(load_into, node, state.holders[node.name], archives)
-                for node in state.node_machines
-            }
-        for name, result in work.items():
-            say(f"    {name}: {', '.join(result.result()) or 'has them all'}")
+        nodes = state.node_machines
+        loaded = at_once([partial(load_into, node, state.holders[node.name], archives) for node in nodes])
+        for node, names in zip(nodes, loaded, strict=True):
+            say(f"    {node.name}: {', '.join(names) or 'has them all'}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from localcluster import cgroups, network
 from localcluster.processes import command_line
-from localcluster.settings import STATE, Places
+from localcluster.settings import CGROUP, STATE, Places
 from localcluster.state import State
 
 
@@ -18,7 +18,7 @@ def find(places: Places, state: State | None) -> list[str]:
         *(f"mount {point}" for point in mounts(places.run)),
         *(f"link {link}" for link in network.links()),
         *(f"route {route}" for route in network.routes()),
-        *(f"cgroup {group}" for group in cgroups.groups()),
+        *(f"cgroup {group}" for group in cgroups.groups() if group.name == CGROUP),
         *(f"directory {path}" for path in [places.run] if path.exists()),
         *(f"file {path}" for path in [STATE] if path.exists()),
     ]

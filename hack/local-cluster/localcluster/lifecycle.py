@@ -3,13 +3,13 @@
 import shutil
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from localcluster import addons, binaries, cgroups, control_plane, leftovers, machine, network, node, state
 from localcluster.api import Api
-from localcluster.commands import run, wait_for
+from localcluster.commands import at_once, run, wait_for
 from localcluster.console import ClusterError, say, step
 from localcluster.processes import end
 from localcluster.settings import CONTROL_PLANE, SOURCE, STATE, Places
@@ -61,11 +61,8 @@ def _start(places: Places, fresh: State) -> State:
         control_plane.create_credentials(places, nodes)
         api = control_plane.start(plane, current.holders[plane.name], places)
     with step("nodes: containerd, kubelet, kube-proxy"):
-        with ThreadPoolExecutor() as pool:
-            archives = binaries.archives(places)
-            work = [pool.submit(node.start, each, current.holders[each.name], places, archives) for each in nodes]
-        for result in work:
-            result.result()
+        archives = binaries.archives(places)
+        at_once([partial(node.start, each, current.holders[each.name], places, archives) for each in nodes])
         addons.install_dns(api)
         addons.install_storage(api, nodes)
         _start_volumes_daemon(places, current)

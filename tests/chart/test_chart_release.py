@@ -46,6 +46,50 @@ def release(helm: Helm, chart: Path, api_server: ApiServer) -> Iterator[Release]
     api_server.kubectl("delete", "crd", CRD, "--ignore-not-found", "--wait")
 
 
+ALLOWED = {
+    ("robotgroups.robotgroups.dev", "get list watch"),
+    ("robotgroups.robotgroups.dev/status", "patch"),
+    ("robotgroups.robotgroups.dev/finalizers", "update"),
+    ("deployments.apps", "get list watch create patch delete"),
+    ("services", "get list watch create patch delete"),
+    ("serviceaccounts", "get list watch create patch delete"),
+    ("secrets", "get create patch"),
+    ("pods", "get list watch patch"),
+    ("namespaces", "get"),
+    ("customresourcedefinitions.apiextensions.k8s.io", "list watch"),
+    ("events.events.k8s.io", "create"),
+}
+VERBS = ["get", "list", "watch", "create", "patch", "update", "delete", "deletecollection"]
+WHOLE_CLUSTER = {"namespaces", "customresourcedefinitions.apiextensions.k8s.io"}
+
+
+def rights(server: ApiServer, namespace: str) -> set[tuple[str, str]]:
+    """What the operator's account may do to each kind in a namespace, as the API server answers."""
+    account = f"system:serviceaccount:{SYSTEM}:robotgroups-operator"
+    answer = server.kubectl("auth", "can-i", "--list", "--no-headers", "-n", namespace, "--as", account).stdout
+    found = set()
+    for line in answer.splitlines():
+        if line.split()[0].startswith(("[", "selfsubject")):
+            continue  # discovery, and questions about oneself: everybody's
+        granted = line[line.rindex("[") + 1 : line.rindex("]")].split()
+        found.add((line.split()[0], " ".join(verb for verb in VERBS if verb in granted or "*" in granted)))
+    return found
+
+
+def test_the_operator_may_do_what_it_needs_and_no_more(release: Release, api_server: ApiServer) -> None:
+    release.apply()
+    assert rights(api_server, "default") == ALLOWED
+
+
+def test_the_operator_of_chosen_namespaces_has_no_rights_in_others(release: Release, api_server: ApiServer) -> None:
+    for namespace in ("chosen", "other"):
+        api_server.kubectl("create", "namespace", namespace)
+    release.apply("operator.namespaces={chosen}")
+    reading = {("namespaces", "get list watch"), ("customresourcedefinitions.apiextensions.k8s.io", "list watch")}
+    assert rights(api_server, "other") == reading
+    assert rights(api_server, "chosen") == reading | {right for right in ALLOWED if right[0] not in WHOLE_CLUSTER}
+
+
 def test_generates_a_password_and_keeps_it(release: Release) -> None:
     release.apply()
     first = release.secret()

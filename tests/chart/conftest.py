@@ -25,7 +25,7 @@ def chart(root: Path) -> Path:
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
     """Runs helm and returns how it ended, with settings of its own."""
     home = tmp_path_factory.mktemp("helm")
-    environment = {f"HELM_{name}_HOME": str(home / name) for name in ("CACHE", "CONFIG", "DATA")}
+    environment = {"HOME": str(home)}
 
     def run(*args: object) -> subprocess.CompletedProcess[str]:
         command = [program("helm"), *map(str, args)]

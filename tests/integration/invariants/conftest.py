@@ -1,14 +1,16 @@
-"""A group with robots that live as presence sessions alone: what the SQL functions decide, without the engine around it."""
+"""A group whose robots live as presence sessions alone: what the SQL functions decide, without the engine."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
 import psycopg
 import pytest
 
-from robotgroups.models import GroupKey, GroupSettings, Registration
+from robotgroups.errors import MemoryUnavailableError
+from robotgroups.models import GroupKey, GroupSettings, Registration, Remembered, RobotStatus
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store
 
@@ -58,7 +60,19 @@ class Group:
                 await anyio.sleep(0.01)
         return robot
 
-    async def robot(self, name: str):  # type: ignore[no-untyped-def]
+    async def session_ends(self, robot: Robot) -> bool:
+        """Wait until a robot's session is ended by Postgres; until then no beat of it may count."""
+        with anyio.move_on_after(5):
+            while True:
+                try:
+                    beat = await robot.session.beat(robot.name, applied=1, warm=True)
+                except MemoryUnavailableError:
+                    await robot.session.close()
+                    return True
+                assert not beat.current
+        return False
+
+    async def robot(self, name: str) -> RobotStatus:
         """What Postgres knows of a robot."""
         return next(r for r in (await self.store.status(self.id)).robots if r.name == name)
 
@@ -66,14 +80,12 @@ class Group:
         """Role of every robot."""
         return {r.name: r.role.value for r in (await self.store.status(self.id)).robots}
 
-    async def remember(self, content: str, tokens: int = 1, *, robot: str = "a", key: str | None = None):  # type: ignore[no-untyped-def]
+    async def remember(self, content: str, tokens: int = 1, *, robot: str = "a", key: str | None = None) -> Remembered:
         """Remember under the robot's present tenure."""
         tenure = (await self.robot(robot)).tenure
-        return await self.store.remember(
-            self.id, robot=robot, tenure=tenure, content=content, tokens=tokens, key=key
-        )
+        return await self.store.remember(self.id, robot=robot, tenure=tenure, content=content, tokens=tokens, key=key)
 
-    async def sql(self, statement: str, *arguments: object) -> list[tuple]:  # type: ignore[type-arg]
+    async def sql(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Run a statement as the owner."""
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
             cursor = await connection.execute(statement.encode(), arguments)

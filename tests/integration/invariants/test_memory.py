@@ -151,7 +151,9 @@ async def test_m3_forget_restore_clear_transfer_and_their_events(group: Group) -
 # -- M4 ------------------------------------------------------------------------------------------------------------
 
 
-async def test_m4_the_working_set_is_within_budget_at_every_revision_and_the_least_valuable_leaves(group: Group) -> None:
+async def test_m4_the_working_set_is_within_budget_at_every_revision_and_the_least_valuable_leaves(
+    group: Group,
+) -> None:
     await group.arrive("a")
     for name, tokens in (("first", 40), ("second", 40), ("first", 40), ("third", 40)):
         await group.remember(name, tokens)
@@ -169,7 +171,12 @@ async def test_m4_the_working_set_is_within_budget_at_every_revision_and_the_lea
 async def test_m4_eviction_follows_accesses_and_recency(group: Group) -> None:
     """The formula by hand: ln(1 + accesses) + 1 / (1 + hours since the last access)."""
     await group.arrive("a")
-    places = {"old, often used": (5, 30.0), "new, never used": (0, 0.0), "old, never used": (0, 10.0), "used once": (1, 3.0)}
+    places = {
+        "old, often used": (5, 30.0),
+        "new, never used": (0, 0.0),
+        "old, never used": (0, 10.0),
+        "used once": (1, 3.0),
+    }
     for name, (accesses, hours) in places.items():
         done = await group.remember(name, 25)
         await group.sql(

@@ -13,9 +13,11 @@ KIND = "v0.30.0"
 
 def provide(*names: str) -> Path | None:
     """The directory with the tools that are not on the path; None when all of them are."""
-    directory = cache() / f"tools-helm-{HELM}-kind-{KIND}"
     if all(shutil.which(name) for name in names):
         return None
+    if all((Places(cache()).bin / name).exists() for name in names):
+        return Places(cache()).bin  # the local cluster's
+    directory = cache() / f"tools-helm-{HELM}-kind-{KIND}"
     with locked(cache() / "tools.lock"):
         for name in names:
             if not shutil.which(name) and not (directory / name).exists():

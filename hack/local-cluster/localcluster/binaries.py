@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster import packages, toolchain
@@ -38,25 +39,52 @@ def buildah(cache: Path) -> list[str]:
 
 
 def build(places: Places) -> None:
-    """Builds what is missing; a lock keeps two builds apart, and a broken-off one leaves no half-written file."""
+    """Builds what the cluster needs and does not have yet."""
     packages.install()
+    programs(places)
+    _missing(
+        places,
+        Product("pause.tar", "image of pause", "5 s", _pause_image),
+        Product("coredns.tar", "image of CoreDNS", "5 s", _coredns_image),
+    )
+
+
+def programs(places: Places) -> None:
+    """Builds the programs alone: no root and no packages are needed, only Go (fetched where it is missing)."""
+    _missing(
+        places,
+        Product("pause", "pause", "1 min", _pause),
+        Product("kube", f"etcd and Kubernetes {KUBERNETES}", "5 min on 2 cores", _kube),
+        Product("helm", f"Helm {HELM}", "2 min", _helm),
+        Product("coredns", f"CoreDNS {COREDNS}", "2 min", _coredns),
+    )
+    for component in COMPONENTS:
+        link = places.bin / component
+        if not link.is_symlink():
+            link.symlink_to("kube")
+
+
+@dataclass(frozen=True)
+class Product:
+    """A file of the cache, what to call it, how long it takes the first time, and what makes it."""
+
+    file: str
+    what: str
+    first_time: str
+    make: Callable[[Places, Path], None]
+
+
+def _missing(places: Places, *products: Product) -> None:
+    """Makes what is missing; a lock keeps two builds apart, and a broken-off one leaves no half-written file."""
+    if all((places.bin / product.file).exists() for product in products):
+        return
     places.bin.mkdir(parents=True, exist_ok=True)
     with locked(places.cache / "local-cluster" / "build.lock"):
-        for path, what, first_time, make in (
-            (places.bin / "pause", "pause", "1 min", _pause),
-            (places.bin / "kube", f"etcd and Kubernetes {KUBERNETES}", "5 min on 2 cores", _kube),
-            (places.bin / "coredns", f"CoreDNS {COREDNS}", "2 min", _coredns),
-            (places.bin / "helm", f"Helm {HELM}", "2 min", _helm),
-            (places.bin / "pause.tar", "image of pause", "5 s", _pause_image),
-            (places.bin / "coredns.tar", "image of CoreDNS", "5 s", _coredns_image),
-        ):
+        for product in products:
+            path = places.bin / product.file
             if not path.exists():
-                with step(f"build {what}", first_time):
-                    _whole(path, make, places)
-        for component in COMPONENTS:
-            link = places.bin / component
-            if not link.is_symlink():
-                link.symlink_to("kube")
+                with step(f"build {product.what}", product.first_time):
+                    _whole(path, product.make, places)
 
 
 def _whole(path: Path, make: Callable[[Places, Path], None], places: Places) -> None:

@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="cluster", description="A real Kubernetes cluster on this machine.")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("build", help="build the programs into the cache")
+    commands.add_parser("programs", help="build only the programs: needs neither root nor packages")
     starting = commands.add_parser("up", help="bring the cluster up, if it is not")
     starting.add_argument("nodes", type=int, nargs="?", default=2, metavar="NODES")
     commands.add_parser("down", help="end the cluster and remove everything of it")
@@ -72,6 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
     match arguments.command:
         case "build":
             binaries.build(places)
+        case "programs":
+            binaries.programs(places)
         case "kubeconfig":
             print(state.running().places.kubeconfig)
         case "bin":

@@ -1,0 +1,90 @@
+# `make help` says what there is. The cluster: CLUSTER=existing, kind or local, or KUBECONFIG; else kind where Docker
+# runs, else the local one of hack/local-cluster.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+PYTHON_IN_VENV := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+export PYTHONPATH := hack:hack/local-cluster
+CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot hack tests $(wildcard examples) $(wildcard benchmarks)
+PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
+IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
+COVERAGE := $(CURDIR)/build/coverage
+# Set when this run has started the cluster: whoever started it takes it down.
+STARTED_FILE ?= build/cluster-started
+
+.PHONY: help venv lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+
+help: ## say what the targets do
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  CLUSTER=existing|kind|local or KUBECONFIG=file chooses the cluster; PYTEST_ARGS goes to pytest;"
+	@echo "  DEMO_JSON=file makes the demo write its result; REGISTRY=host/path is where an existing cluster pulls from."
+
+venv: $(STAMP) ## make .venv with the project, all its extras and the tools
+
+$(STAMP): hack/venv.sh hack/locks/dev.txt pyproject.toml
+	@hack/venv.sh $(VENV)
+	@touch $@
+
+lock: ## write hack/locks anew from pyproject.toml
+	hack/locks/lock.sh
+
+programs: venv ## build etcd, Kubernetes, Helm and CoreDNS into the cache (10 minutes the first time on 2 cores)
+	@PYTHON=$(PYTHON_IN_VENV) hack/local-cluster/cluster programs
+
+cluster-up: venv ## bring the cluster up, if it is not
+	@$(PYTHON_IN_VENV) -m clusters up --started-file $(STARTED_FILE)
+
+cluster-down: venv ## take the cluster down and leave nothing of it
+	@$(PYTHON_IN_VENV) -m clusters down
+	@rm -f $(STARTED_FILE)
+
+images: venv ## build the images whose content changed; their names go to build/images.json
+	@$(PYTHON_IN_VENV) -m images
+
+load: images cluster-up ## give the images to the cluster's nodes
+	@$(PYTHON_IN_VENV) -m clusters load
+
+demo: load ## see a group of robots share memory and survive the death of its active robot
+	@$(IN_CLUSTER) $(PYTHON_IN_VENV) hack/demo
+
+lint: venv ## ruff, mypy --strict, import-linter
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy --strict $(CODE)
+	$(VENV)/bin/lint-imports
+
+unit: venv ## pure tests
+	@mkdir -p $(COVERAGE)
+	COVERAGE_FILE=$(COVERAGE)/.coverage.unit $(PYTEST) tests/unit tests/architecture
+
+integration: venv programs ## tests on embedded Postgres (18, then 17) and on a real API server
+	@mkdir -p $(COVERAGE)
+	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) tests/integration tests/migration tests/chart
+	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
+	  $(PYTEST) tests/integration/invariants tests/migration
+
+e2e: load ## tests on the cluster
+	@mkdir -p $(COVERAGE)
+	@$(IN_CLUSTER) set -x; COVERAGE_FILE=$(COVERAGE)/.coverage.e2e $(PYTEST) tests/e2e
+
+coverage: venv ## report what the tests of this checkout have covered
+	@cd $(COVERAGE) && $(CURDIR)/$(VENV)/bin/coverage combine --quiet --keep --rcfile=$(CURDIR)/pyproject.toml \
+	  --data-file=$(COVERAGE)/combined $(COVERAGE)/.coverage.*
+	@$(VENV)/bin/coverage report --data-file=$(COVERAGE)/combined --skip-covered
+
+test: ## lint, unit, integration, e2e; then the coverage of all
+	@rm -rf $(COVERAGE)
+	@started=$$(date +%s); \
+	for step in lint unit integration e2e coverage; do \
+	  echo "==> make $$step"; at=$$(date +%s); $(MAKE) $$step; echo "    make $$step took $$(($$(date +%s) - at)) s"; \
+	done; \
+	echo "all tests passed in $$(($$(date +%s) - started)) s"
+
+clean: ## remove what the build left in the checkout (the cache outside of it stays)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -14,8 +14,8 @@ MINIMUM_GO = (1, 26)
 GO_TOOLCHAIN = "1.26.8"
 # SHA-256 of golang.org/toolchain@v0.0.1-go<version>.linux-<arch>.zip as the Go module proxy serves it.
 GO_TOOLCHAIN_SHA256 = {
-    "amd64": "TBD",
-    "arm64": "TBD",
+    "amd64": "30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7",
+    "arm64": "02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99",
 }
 PAUSE_IMAGE = f"localhost/pause:{KUBERNETES}"
 COREDNS_IMAGE = f"localhost/coredns:{COREDNS}"

@@ -53,8 +53,15 @@ class Store:
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str, *, max_size: int = 8, application_name: str = "robotgroups") -> Store:
-        """Connect, refuse a pooler and a schema of another version.
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        max_size: int = 8,
+        application_name: str = "robotgroups",
+        pool_timeout_s: float = POOL_TIMEOUT_S,
+    ) -> Store:
+        """Connect, refuse a pooler and a schema of another version. A call waits ``pool_timeout_s`` for a connection.
 
         Raises:
             MemoryUnavailableError: Postgres cannot be reached.
@@ -70,7 +77,7 @@ class Store:
             full,
             min_size=1,
             max_size=max_size,
-            timeout=POOL_TIMEOUT_S,
+            timeout=pool_timeout_s,
             kwargs={"autocommit": True, "row_factory": dict_row},
             connection_class=psycopg.AsyncConnection[DictRow],
             check=AsyncConnectionPool.check_connection,
@@ -232,6 +239,10 @@ class Store:
             "SELECT robotgroups.hand_over(%s, %s, %s, %s)", (group_id, robot, incarnation, reason)
         )
         return None if promoted is None else str(promoted)
+
+    async def withdraw(self, group_id: int, robot: str, incarnation: UUID) -> bool:
+        """End an incarnation's presence cleanly; the role stays. False when it was not present."""
+        return bool(await self._value("SELECT robotgroups.withdraw(%s, %s, %s)", (group_id, robot, incarnation)))
 
     async def declare_failed(
         self,
@@ -395,7 +406,7 @@ class Store:
                     yield connection
             except PoolTimeout as error:
                 raise errors.MemoryUnavailableError(
-                    f"Postgres is not available: no connection within {POOL_TIMEOUT_S:g} s"
+                    f"Postgres is not available: no connection within {self._pool.timeout:g} s"
                 ) from error
 
     async def _rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[DictRow]:

@@ -64,7 +64,8 @@ async def load_configuration() -> Configuration:
     if IN_CLUSTER in os.environ and not os.environ.get("KUBECONFIG"):
         kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     else:
-        await kube_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        path = os.environ.get("KUBECONFIG")  # read here: the library reads it when it is imported
+        await kube_config.load_kube_config(path, client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = 50
     return configuration
 

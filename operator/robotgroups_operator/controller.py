@@ -19,7 +19,7 @@ from robotgroups_operator.database import MEMORY_UNAVAILABLE, Database
 from robotgroups_operator.failures import FailureDetector
 from robotgroups_operator.labels import plan_labels
 from robotgroups_operator.manifests.identity import Group, Identity, RobotDefaults
-from robotgroups_operator.membership import Declaration, declaration, declare, is_declared
+from robotgroups_operator.membership import Declaration, declaration, declare, delete_predecessor, is_declared
 from robotgroups_operator.metrics import FAILURES, RECONCILES
 from robotgroups_operator.names import CHILDREN, Kind
 from robotgroups_operator.observation import Problem
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 JsonObject = dict[str, Any]
 RETRY_SECONDS = 1.0
+BUG_RETRY_SECONDS = 10.0
 COALESCE_SECONDS = 0.1
 """How long further news of children and of memory is waited for; news of pods is acted on at once."""
 
@@ -98,6 +99,10 @@ class GroupController:
                     FAILURES.labels(error=type(error).__name__).inc()
                     log.warning("reconcile failed", group=str(self.ref), error=str(error))
                     self.wakeup.call(RETRY_SECONDS)
+                except Exception as error:
+                    FAILURES.labels(error=type(error).__name__).inc()
+                    log.exception("reconcile failed unexpectedly", group=str(self.ref))
+                    self.wakeup.call(BUG_RETRY_SECONDS)
         finally:
             if self.group_id is not None:
                 self._shared.database.forget(self.group_id)
@@ -143,6 +148,8 @@ class GroupController:
         declared = declaration(group)
         try:
             store = self._shared.database.store
+            if self.group_id is None:
+                await delete_predecessor(store, declared)
             if self.group_id is None or declared != self._declared:
                 self._set_group_id(await declare(store, declared))
                 self._declared, self._check = declared, True
@@ -196,12 +203,10 @@ class GroupController:
             return
         self._check = False
         applied = Applied()
-        if memory is not None and self.group_id is not None:
-            if not self._secret.exists:
-                await self._secret.look(group)
-                applied = await self._secret.ensure(group, self.group_id, self._shared.database.store)
-        elif not self._secret.exists:
+        if not self._secret.exists:
             await self._secret.look(group)
+            if memory is not None and self.group_id is not None:
+                applied = await self._secret.ensure(group, self.group_id, self._shared.database.store)
         if self._secret.exists:
             found = {kind: self._shared.cache.of_group(kind, self.ref) for kind in CHILDREN}
             known = memory is not None and is_declared(memory, declaration(group))

@@ -10,38 +10,51 @@ from robotgroups.errors import MemoryUnavailableError, RobotGroupsError, SetupEr
 from robotgroups.listener import Listener
 from robotgroups.migrations import migrate
 from robotgroups.store import Store
+from robotgroups_operator.metrics import DATABASE_UP, NOTIFICATIONS
 from robotgroups_operator.observation import Problem
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
+AGAIN_SECONDS = 0.05
+POOL_TIMEOUT_SECONDS = 1.5
+"""How long one question waits for Postgres before the answer is that it is away."""
 MEMORY_UNAVAILABLE = "MemoryUnavailable"
 
 
 class Database:
     """Keeps a Store open and a session listening, for as long as `run` runs."""
 
-    def __init__(self, dsn_file: Path, *, on_change: Callable[[int], None], on_open: Callable[[], None]) -> None:
-        """`on_change(group_id)` is called for each notification; `on_open()` each time that the link stands (again)."""
+    def __init__(
+        self,
+        dsn_file: Path,
+        *,
+        on_change: Callable[[int], None],
+        on_open: Callable[[], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """`on_change(group_id)` is called for each notification, `on_open`, `on_lost` when the link comes and goes."""
+        self._on_lost = on_lost
         self._dsn_file = dsn_file
         self._on_change = on_change
         self._on_open = on_open
         self._store: Store | None = None
+        self._reached = False
         self._wanted: dict[int, int] = {}
         self._received: dict[int, int] = {}
-        self._problem = Problem(MEMORY_UNAVAILABLE, "Postgres has not been reached yet")
+        self._problem: Problem | None = Problem(MEMORY_UNAVAILABLE, "Postgres has not been reached yet")
 
     @property
     def problem(self) -> Problem | None:
         """Why there is no link; None when there is one."""
-        return None if self._store is not None else self._problem
+        return self._problem
 
     @property
     def store(self) -> Store:
-        """The store; raises MemoryUnavailableError when the database was never reached."""
-        if self._store is None:
+        """The store; raises MemoryUnavailableError while the link is lost."""
+        if self._problem is not None:
             raise MemoryUnavailableError(self._problem.message)
-        return self._store
+        return self._opened()
 
     def listen(self, group_id: int) -> None:
         """Wants notifications of a group from now on."""
@@ -63,22 +76,30 @@ class Database:
         """Opens, listens, and begins again whenever the link is lost; ends only by cancellation."""
         try:
             while True:
+                self._reached = False
                 try:
                     await self._open()
                     await self._listen()
                 except (RobotGroupsError, OSError) as error:
-                    self._lost(error)
-                await asyncio.sleep(RETRY_SECONDS)
+                    if not self._reached:
+                        self._lost(error)
+                # a link that stood is tried again at once: it may be that only its session was ended
+                await asyncio.sleep(AGAIN_SECONDS if self._reached else RETRY_SECONDS)
         finally:
             if self._store is not None:
                 await self._store.close()
 
     async def _open(self) -> None:
-        if self._store is not None:
-            return
+        """Migrates each time: the server may have come back empty, or another one may stand behind the DSN."""
         dsn = await asyncio.to_thread(self._read_dsn)
         applied = await migrate(dsn)
-        self._store = await Store.open(dsn, application_name="robotgroups operator")
+        if self._store is not None and self._store.dsn == dsn:
+            return
+        if self._store is not None:
+            await self._store.close()
+        self._store = await Store.open(
+            dsn, application_name="robotgroups operator", pool_timeout_s=POOL_TIMEOUT_SECONDS
+        )
         log.info("database opened", migrations=applied)
 
     def _read_dsn(self) -> str:
@@ -90,16 +111,24 @@ class Database:
         return dsn
 
     async def _listen(self) -> None:
-        async with await Listener.open(self.store.dsn) as listener:
+        async with await Listener.open(self._opened().dsn) as listener:
             log.info("listening")
+            self._reached, self._problem = True, None
+            DATABASE_UP.set(1)
             self._on_open()
             while True:
                 for group_id in await listener.listen(self._wanted):
                     self._on_change(group_id)
                 async for note in listener.notifications():
+                    NOTIFICATIONS.inc()
                     if note.group_id in self._received:
                         self._received[note.group_id] += 1
                     self._on_change(note.group_id)
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            raise MemoryUnavailableError("Postgres has not been reached yet")
+        return self._store
 
     def _lost(self, error: Exception) -> None:
         reason = type(error).__name__.removesuffix("Error") if isinstance(error, SetupError) else MEMORY_UNAVAILABLE
@@ -107,3 +136,5 @@ class Database:
         if problem != self._problem:
             log.warning("database link lost", reason=reason, error=str(error))
         self._problem = problem
+        DATABASE_UP.set(0)
+        self._on_lost()

@@ -1,8 +1,8 @@
-"""Which robots are dead, by what the cluster and the heartbeats show. Pure; Postgres has the last word (declare_failed).
+"""Which robots are dead, as the cluster and the heartbeats show. Pure; Postgres has the last word (declare_failed).
 
-Evidence is against one incarnation (one run of a robot's process). A pod that is being deleted is no evidence: its robot
-hands over by itself on SIGTERM; only when its container has ended or its pod is gone with the presence still recorded did
-it die.
+Evidence is against one incarnation (one run of a robot's process). A pod that is being deleted is no evidence: its
+robot hands over by itself on SIGTERM; only when its container has ended or its pod is gone with the presence still
+recorded did it die.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,6 +80,8 @@ def find_suspects(
     """The robots whose process has ended or cannot start, as the cluster shows. `absent`: those away for too long."""
     if status.suspended:
         return []
+    # one that never came has lost nothing: it is replaced when there is somebody to replace it
+    replaceable = any(robot.role is Role.PASSIVE and robot.live and robot.warm for robot in status.robots)
     suspects = []
     for robot in status.robots:
         if robot.role is Role.FAILED:
@@ -87,7 +89,7 @@ def find_suspects(
         mine = pods.get(robot.name, ())
         if is_present(robot):
             found = _ended(robot, mine, hosts.get(robot.name))
-        elif robot.role is Role.ACTIVE:
+        elif robot.role is Role.ACTIVE and replaceable:
             found = _never_came(robot, mine, away=robot.name in absent)
         else:
             found = None

@@ -44,16 +44,17 @@ def is_declared(status: GroupStatus, declared: Declaration) -> bool:
     )
 
 
-async def declare(store: Store, declared: Declaration) -> int:
-    """Makes or updates the group and its members; returns its id.
-
-    Rows of a deleted group of this name whose retention was Delete go first: its successor does not inherit them.
-    """
+async def delete_predecessor(store: Store, declared: Declaration) -> None:
+    """Deletes the rows of a deleted group of this name whose retention was Delete: they are not inherited."""
     for record in await store.list_groups(declared.key.cluster):
         another = record.resource_uid not in ("", declared.settings.resource_uid)
         if record.key == declared.key and another and record.retention is Retention.DELETE:
             log.info("predecessor's rows deleted", group=declared.key.name, id=record.id)
             await store.delete_group(record.id)
+
+
+async def declare(store: Store, declared: Declaration) -> int:
+    """Makes or updates the group and its members; returns its id."""
     group_id = await store.ensure_group(declared.key, declared.settings)
     change = await store.reconcile_members(group_id, declared.active, declared.passive)
     if change.joined or change.left or change.moved:

@@ -12,7 +12,7 @@ from robotgroups_operator.cache import Cache, GroupRef, group_of
 from robotgroups_operator.controller import COALESCE_SECONDS, GroupController, Shared
 from robotgroups_operator.database import Database
 from robotgroups_operator.manifests.identity import RobotDefaults
-from robotgroups_operator.metrics import NOTIFICATIONS, SWEPT, MetricsServer
+from robotgroups_operator.metrics import SWEPT, MetricsServer
 from robotgroups_operator.names import CHILDREN, LABEL_GROUP, Kind
 from robotgroups_operator.settings import OperatorSettings
 from robotgroups_operator.sweep import SweepAction, plan_sweep
@@ -46,7 +46,10 @@ class Operator:
         await self._metrics.start()
         try:
             database = Database(
-                self._settings.database_dsn_file, on_change=self._memory_changed, on_open=self._database_opened
+                self._settings.database_dsn_file,
+                on_change=self._memory_changed,
+                on_open=self._database_opened,
+                on_lost=self._database_lost,
             )
             self._shared = Shared(
                 api=api,
@@ -165,7 +168,6 @@ class Operator:
                 controller.login_lost()
 
     def _memory_changed(self, group_id: int) -> None:
-        NOTIFICATIONS.inc()
         for controller, _ in self._controllers.values():
             if controller.group_id == group_id:
                 controller.wakeup.call(COALESCE_SECONDS)
@@ -174,6 +176,10 @@ class Operator:
         for controller, _ in self._controllers.values():
             controller.check_children(0.0)
         self._sweep.call()
+
+    def _database_lost(self) -> None:
+        for controller, _ in self._controllers.values():
+            controller.wakeup.call()
 
     @staticmethod
     async def _cluster_uid(api: KubernetesApi) -> str:

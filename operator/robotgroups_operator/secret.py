@@ -2,15 +2,18 @@
 
 import secrets
 from dataclasses import replace
+from typing import Any
 
 from robotgroups.store import Store, password_of, robot_dsn
 from robotgroups_operator.api import KubernetesApi
 from robotgroups_operator.apply import Applied, Applier
 from robotgroups_operator.children import Apply, Ownership, ownership
+from robotgroups_operator.drift import differences
 from robotgroups_operator.manifests.access import Credentials, read_credentials, secret
 from robotgroups_operator.manifests.identity import Group
 from robotgroups_operator.names import Kind, secret_name
 
+JsonObject = dict[str, Any]
 TOKEN_BYTES = 32
 
 
@@ -21,32 +24,34 @@ class SecretKeeper:
         self._api = api
         self._applier = applier
         self._credentials: Credentials | None = None
-        self._login_ensured = False
+        self._login: str | None = None
+        self._found: JsonObject | None = None
         self.exists = False
 
     async def look(self, group: Group) -> None:
-        """Reads the Secret, so that robots that have one can be run without Postgres."""
-        found = await self._api.get(Kind.SECRET, group.identity.namespace, secret_name(group.identity.name))
-        self.exists = found is not None and ownership(found, group) is Ownership.OURS
-        if self.exists and found is not None and (credentials := read_credentials(found)):
+        """Reads the Secret, so that robots that have one can be run without Postgres. Raises ApiError."""
+        self._found = await self._api.get(Kind.SECRET, group.identity.namespace, secret_name(group.identity.name))
+        self.exists = self._found is not None and ownership(self._found, group) is Ownership.OURS
+        if self.exists and self._found is not None and (credentials := read_credentials(self._found)):
             self._credentials = credentials
 
     async def ensure(self, group: Group, group_id: int, store: Store) -> Applied:
-        """Makes the login and the Secret, or puts them back. Raises ApiError, RobotGroupsError."""
+        """Makes the login and the Secret, or puts them back, after `look`. Raises ApiError, RobotGroupsError."""
         known = self._credentials
         password = (known and password_of(known.dsn)) or secrets.token_urlsafe(TOKEN_BYTES)
-        if not self._login_ensured or known is None:
+        if self._login is None or known is None:
             self._login = await store.ensure_login(group_id, password)
-            self._login_ensured = True
         dsn = robot_dsn(store.dsn, self._login, password)
         wanted = replace(known, dsn=dsn) if known else Credentials(dsn, secrets.token_urlsafe(TOKEN_BYTES))
         self._credentials = wanted
-        applied = await self._applier.children(
-            group, [Apply(Kind.SECRET, secret(group.identity, wanted), "missing or changed")]
-        )
+        manifest = secret(group.identity, wanted)
+        if self._found is not None and not differences(manifest, self._found):
+            return Applied()
+        step = Apply(Kind.SECRET, manifest, "missing or changed", self._found)
+        applied = await self._applier.children(group, [step])
         self.exists = not applied.problems and not applied.pending
         return applied
 
     def forget_login(self) -> None:
         """The login may be gone: make it again next time."""
-        self._login_ensured = False
+        self._login = None

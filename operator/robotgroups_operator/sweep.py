@@ -29,9 +29,9 @@ def plan_sweep(
 ) -> list[Sweep]:
     """What to do with the rows of this cluster.
 
-    `living_uids` are the UIDs of all RobotGroups that exist, listed completely and after the records were read: what was
-    recorded before and is not in that list is gone. `served_namespaces` are the UIDs of the namespaces that were listed;
-    None means all. A record without a resource is not the operator's (an administrator made it), and stays.
+    `living_uids` are the UIDs of all RobotGroups that exist, listed completely and after the records were read: what
+    was recorded before and is not in that list is gone. `served_namespaces` are the UIDs of the namespaces that were
+    listed; None means all. A record without a resource is not the operator's (an administrator made it), and stays.
     """
     sweeps = []
     for record in records:

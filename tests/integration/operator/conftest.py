@@ -1,0 +1,93 @@
+"""The operator as a process, with the chart's rights, against a real API server and a Postgres of its own."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from api_server import ApiServer
+from operator_bench import ROOT, Bench, OperatorProcess, eventually, operator_kubeconfig
+from postgres_server import OWNER, PostgresServer
+
+from robotgroups.errors import SchemaVersionError
+from robotgroups.store import Store
+from robotgroups_operator.api import KubernetesApi
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    """An API server that knows RobotGroups."""
+    server = ApiServer()
+    server.start()
+    server.kubectl("apply", "-f", str(ROOT / "crds" / "robotgroups.yaml"))
+    server.kubectl("wait", "--for=condition=Established", "crd/robotgroups.robotgroups.dev", "--timeout=30s")
+    deadline = time.monotonic() + 30
+    while server.kubectl("get", "rg", check=False).returncode != 0:  # established, and its storage still starts
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def memory_server() -> Iterator[PostgresServer]:
+    """The operator's Postgres; a test that stops it starts it again."""
+    server = PostgresServer(18)
+    server.start()
+    server.create_owner()
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE robotgroups OWNER {OWNER}")
+    yield server
+    server.destroy()
+
+
+@pytest.fixture(scope="session")
+def dsn_file(memory_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "dsn"
+    path.write_text(memory_server.dsn("robotgroups", OWNER))
+    return path
+
+
+@pytest.fixture(scope="session")
+def access(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return operator_kubeconfig(api_server, tmp_path_factory.mktemp("access"))
+
+
+@pytest.fixture(scope="session")
+def running(access: Path, dsn_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The operator of the session."""
+    process = OperatorProcess(access, dsn_file, tmp_path_factory.mktemp("operator"))
+    process.start()
+    yield process
+    assert process.stop() == 0
+    failures = [line for line in process.lines() if line["level"] == "error"]
+    assert failures == []
+
+
+@pytest.fixture
+async def store(running: OperatorProcess, dsn_file: Path) -> AsyncIterator[Store]:
+    """The owner's view of the database."""
+
+    async def migrated() -> Store | None:
+        try:
+            return await Store.open(dsn_file.read_text())
+        except SchemaVersionError:
+            return None
+
+    async with await eventually(migrated) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bench(
+    api_server: ApiServer, running: OperatorProcess, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    """A namespace of the test's own."""
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    namespace = f"test-{secrets.token_hex(4)}"
+    api_server.kubectl("create", "namespace", namespace)
+    bench = Bench(await KubernetesApi.connect(), namespace, api_server)
+    yield bench
+    await bench.close()

@@ -253,6 +253,7 @@ class Beat:
     heartbeat: int | None
     role: Role | None
     tenure: int | None
+    max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

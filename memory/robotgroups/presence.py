@@ -94,7 +94,9 @@ class PresenceSession:
     async def notifications(self, timeout_s: float) -> list[int]:
         """Wait up to ``timeout_s`` seconds; returns the revisions announced, empty at the limit."""
         async with our_errors():
-            return [int(n.payload) async for n in self._connection.notifies(timeout=timeout_s, stop_after=1)]
+            notes = [n async for n in self._connection.notifies(timeout=timeout_s, stop_after=1)]
+        # anybody may NOTIFY (S1): what is no revision is no announcement
+        return [int(n.payload) for n in notes if n.payload.isdecimal()]
 
     async def close(self) -> None:
         """Close the session; Postgres lets go of its lock."""

@@ -63,7 +63,8 @@ END $$;
 -- "current" is false when this session is not the robot's presence any more: register again.
 CREATE FUNCTION robotgroups.beat(
     p_group bigint, p_robot text, p_incarnation uuid, p_applied bigint, p_warm boolean,
-    OUT current boolean, OUT revision bigint, OUT epoch bigint, OUT heartbeat bigint, OUT role text, OUT tenure bigint)
+    OUT current boolean, OUT revision bigint, OUT epoch bigint, OUT heartbeat bigint, OUT role text, OUT tenure bigint,
+    OUT max_tokens integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_vacant boolean;
 BEGIN
@@ -79,7 +80,7 @@ BEGIN
         PERFORM lock_group(p_group);
         PERFORM fill_vacancies(p_group);
     END IF;
-    SELECT g.revision, g.epoch, r.role, r.tenure INTO revision, epoch, role, tenure
+    SELECT g.revision, g.epoch, r.role, r.tenure, g.max_tokens INTO revision, epoch, role, tenure, max_tokens
         FROM groups g LEFT JOIN robots r ON r.group_id = g.id AND r.name = p_robot WHERE g.id = p_group;
 END $$;
 

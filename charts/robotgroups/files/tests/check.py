@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+
 from robotgroups.errors import RobotGroupsError
 from robotgroups.store import Store
 

@@ -127,7 +127,7 @@ def _secret(name: str, value: SecretStr | None, file: Path) -> str:
 def load() -> RobotSettings:
     """Reads the environment. Raises SettingsError, which names every wrong variable and its remedy."""
     try:
-        settings = RobotSettings()
+        settings = RobotSettings()  # type: ignore[call-arg]  # they come from the environment
     except ValidationError as error:
         raise SettingsError("\n".join(_line(e["loc"], e["msg"]) for e in error.errors(include_input=False))) from None
     settings.read_dsn()

@@ -37,7 +37,7 @@ def test_lines_are_json_with_the_robot_and_without_secrets(capsys: pytest.Captur
     logs.configure(LogLevel.INFO, LogFormat.JSON, secrets=["s3cret", "t0ken"], group="g", robot="r")
     structlog.get_logger("ours").info("connecting", dsn="postgresql://u:s3cret@db")
     try:
-        raise ValueError("Bearer t0ken was refused")
+        int("Bearer t0ken")
     except ValueError:
         logging.getLogger("theirs").exception("failed with %s", "s3cret")
     structlog.get_logger("ours").debug("not shown")
@@ -45,7 +45,7 @@ def test_lines_are_json_with_the_robot_and_without_secrets(capsys: pytest.Captur
     assert (first["event"], first["level"], first["logger"]) == ("connecting", "info", "ours")
     assert (first["group"], first["robot"], first["dsn"]) == ("g", "r", "postgresql://u:[redacted]@db")
     assert (second["event"], second["level"], second["logger"]) == ("failed with [redacted]", "error", "theirs")
-    assert "ValueError: Bearer [redacted] was refused" in second["exception"]
+    assert "'Bearer [redacted]'" in second["exception"]
 
 
 def test_the_console_form_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,151 @@
+"""Memory: remember, recall, working memory, context, forget and restore."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+
+from robotgroups.robot import HostedRobot
+from robotgroups_robot import limits, schemas
+from robotgroups_robot.problems import Problem, ProblemError, ProblemType
+from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
+
+router = APIRouter(prefix="/v1", tags=["memory"], dependencies=[TOKEN])
+
+MemoryId = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1)]
+Words = Annotated[schemas.Text, Query(max_length=limits.MAX_QUERY_CHARACTERS)]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=limits.MAX_KEY_CHARACTERS,
+        pattern=r"^[\x21-\x7e]+$",
+        description="one value for all tries of one remember: the answer is that of the first",
+    ),
+]
+
+
+def check_content(content: str) -> None:
+    """Raise ProblemError (413) for a memory that is too large."""
+    size = len(content.encode())
+    if size > limits.MAX_CONTENT_BYTES:
+        detail = f"content has {size} bytes of UTF-8; a memory may have {limits.MAX_CONTENT_BYTES}: split it"
+        raise ProblemError(Problem(ProblemType.CONTENT_TOO_LARGE, detail))
+
+
+def parse_metadata(text: str | None) -> dict[str, Any]:
+    """The JSON object of recall's query. Raises RequestValidationError, which names the parameter."""
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+        limits.check_json(value)
+    except (ValueError, RecursionError) as error:
+        raise _wrong_metadata(f"is no JSON that can be stored: {error}") from error
+    if not isinstance(value, dict):
+        raise _wrong_metadata("must be a JSON object")
+    return value
+
+
+def _wrong_metadata(message: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("query", "metadata"), "msg": message, "type": "value_error"}])
+
+
+@router.post("/memories", status_code=201, response_model=schemas.RememberedBody, responses=answers_with(400, 409, 413))
+async def remember(
+    body: schemas.RememberRequest, request: Request, runtime: RuntimeDep, key: Key = None
+) -> schemas.RememberedBody | Response:
+    """Remember. When this answers, the memory survives any crash; the same content or key twice is one memory."""
+    check_content(body.content)
+
+    async def here(robot: HostedRobot) -> schemas.RememberedBody:
+        done = await robot.remember(
+            body.content, tags=body.tags, metadata=body.metadata, originator=body.originator, key=key
+        )
+        return schemas.RememberedBody(
+            id=done.id,
+            revision=done.revision,
+            epoch=done.epoch,
+            created=done.created,
+            in_working_memory=done.in_working_memory,
+            tokens=done.tokens,
+        )
+
+    return await runtime.writer.run(request, here)
+
+
+@router.delete("/memories/{id}", response_model=schemas.RevisedBody, responses=answers_with(404, 409))
+async def forget(memory_id: MemoryId, request: Request, runtime: RuntimeDep) -> schemas.RevisedBody | Response:
+    """Hide a memory from recall and the working memory until it is restored; it is not destroyed."""
+
+    async def here(robot: HostedRobot) -> schemas.RevisedBody:
+        done = await robot.forget(memory_id)
+        return schemas.RevisedBody(id=done.id, revision=done.revision, epoch=done.epoch)
+
+    return await runtime.writer.run(request, here)
+
+
+@router.post("/memories/{id}/restore", response_model=schemas.RevisedBody, responses=answers_with(404, 409))
+async def restore(memory_id: MemoryId, request: Request, runtime: RuntimeDep) -> schemas.RevisedBody | Response:
+    """Bring a forgotten memory back, into the working memory too."""
+
+    async def here(robot: HostedRobot) -> schemas.RevisedBody:
+        done = await robot.restore(memory_id)
+        return schemas.RevisedBody(id=done.id, revision=done.revision, epoch=done.epoch)
+
+    return await runtime.writer.run(request, here)
+
+
+@router.get("/recall", response_model=schemas.MemoriesBody, responses=answers_with(501))
+async def recall(
+    runtime: RuntimeDep,
+    *,
+    q: Words,
+    limit: Annotated[int, Query(ge=1, le=limits.MAX_RECALL)] = 10,
+    strategy: Annotated[schemas.Text, Query(max_length=64)] = "fulltext",
+    tag: Annotated[schemas.Tags | None, Query(description="every tag must match; may be repeated")] = None,
+    metadata: Annotated[schemas.Text | None, Query(description="a JSON object that the memory's must contain")] = None,
+    timeframe: Annotated[schemas.Text | None, Query(max_length=200)] = None,
+) -> schemas.MemoriesBody:
+    """Search long-term memory, best match first."""
+    found = await runtime.serving_robot().recall(
+        q, limit=limit, strategy=strategy, tags=tag or [], metadata=parse_metadata(metadata), timeframe=timeframe
+    )
+    return schemas.MemoriesBody(memories=[schemas.MemoryBody.of(m) for m in found])
+
+
+@router.get("/working-memory", response_model=schemas.WorkingMemoryBody, responses=answers_with())
+async def working_memory(runtime: RuntimeDep) -> schemas.WorkingMemoryBody:
+    """The working memory as this robot's cache has it, at one revision."""
+    cache = runtime.serving_robot().cache
+    return schemas.WorkingMemoryBody(
+        revision=cache.revision,
+        tokens=cache.tokens,
+        max_tokens=cache.max_tokens,
+        memories=[schemas.MemoryBody.of(m) for m in cache.memories.values()],
+    )
+
+
+@router.delete("/working-memory", response_model=schemas.ClearedBody, responses=answers_with(409))
+async def clear_working_memory(request: Request, runtime: RuntimeDep) -> schemas.ClearedBody | Response:
+    """Empty the working memory; what was in it stays in long-term memory."""
+
+    async def here(robot: HostedRobot) -> schemas.ClearedBody:
+        return schemas.ClearedBody(cleared=await robot.clear_working_memory())
+
+    return await runtime.writer.run(request, here, repeatable=False)
+
+
+@router.get("/context", response_model=schemas.ContextBody, responses=answers_with())
+async def context(
+    runtime: RuntimeDep,
+    strategy: Annotated[schemas.Text, Query(max_length=64)] = "balanced",
+    max_tokens: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+) -> schemas.ContextBody:
+    """The working memory as text for a prompt, within a token budget (by default the group's)."""
+    made = runtime.serving_robot().context(strategy=strategy, max_tokens=max_tokens)
+    return schemas.ContextBody(
+        text=made.text, tokens=made.tokens, revision=made.revision, memory_ids=list(made.memory_ids)
+    )

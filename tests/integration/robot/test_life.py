@@ -1,0 +1,232 @@
+"""What a robot's process lives through: signals, death, and Postgres going away."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import httpx
+import psycopg
+import pytest
+from postgres_server import OWNER, PostgresServer
+from robot_process import RobotProcess
+
+from robotgroups import migrations
+
+from .conftest import Group, declared
+
+
+@pytest.fixture
+async def running(group: Group) -> Group:
+    await group.start("primary", "standby")
+    return group
+
+
+async def test_sigterm_hands_over_and_no_request_fails(group: Group) -> None:
+    """Switchover under load, by way of the robot that leaves and the one that stays; every answer is 201."""
+    acknowledged: dict[int, str] = {}
+    refused: list[str] = []
+    stopping = anyio.Event()
+    over = anyio.Event()
+    running = group
+    running["primary"].drain_seconds = 1.0
+    await running.start("primary", "standby")
+
+    async def write(robot: RobotProcess, label: str) -> None:
+        number = 0
+        # the leaving robot is asked until it has told its probe that it is not ready: then its Service stops asking it
+        while not over.is_set() and not (robot is running["primary"] and stopping.is_set()):
+            content = f"{label} {number}"
+            number += 1
+            try:
+                answer = await robot.client.post("/v1/memories", json={"content": content})
+            except httpx.TransportError as error:
+                refused.append(f"{content}: {error!r}")
+                continue
+            if answer.status_code == 201:
+                acknowledged[answer.json()["id"]] = content
+            else:
+                refused.append(f"{content}: {answer.text}")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, running["primary"], "primary")
+        tasks.start_soon(write, running["standby"], "standby")
+        await anyio.sleep(0.3)
+        running["primary"].signal(signal.SIGTERM)
+        await running["primary"].until_probe("/readyz", lambda status, _: status != 200)
+        await running.until_roles(primary="passive", standby="active")
+        stopping.set()
+        assert await running["primary"].ended(10) == 0
+        over.set()
+    assert refused == []
+    assert len(acknowledged) > 20
+    assert await running.contents() == sorted(acknowledged.values())
+    (switchover,) = await running.store.failovers(running.id)
+    assert (switchover.kind, switchover.source, switchover.target) == ("switchover", "primary", "standby")
+    logged = [line["event"] for line in running["primary"].lines()]
+    assert [e for e in logged if e in ("signal", "handed over", "stopped")] == ["signal", "handed over", "stopped"]
+
+
+async def test_draining_says_so_and_still_serves(running: Group) -> None:
+    primary = running["primary"]
+    await primary.kill()
+    primary.drain_seconds = 15
+    primary.start()
+    await primary.ready()
+    primary.signal(signal.SIGTERM)
+    told = await primary.until_probe("/readyz", lambda status, _: status == 503)
+    assert told["detail"] == "the robot is draining: it has been told to stop"
+    assert (await primary.probe("/healthz"))[0] == 200
+    assert (await primary.client.get("/v1/working-memory")).status_code == 200
+    primary.signal(signal.SIGTERM)
+    assert await primary.ended(5) == 0, "a second signal hurries it"
+
+
+async def test_sigterm_ends_event_streams_and_exits_0_within_the_grace_period(running: Group) -> None:
+    primary = running["primary"]
+    async with primary.client.stream("GET", "/v1/events") as stream:
+        lines = stream.aiter_lines()
+        await anext(lines)
+        primary.signal(signal.SIGTERM)
+        with anyio.fail_after(10):
+            try:
+                async for _ in lines:
+                    pass
+            except httpx.RemoteProtocolError:
+                pytest.fail("the stream was cut, not ended")
+    assert await primary.ended(10) == 0
+
+
+async def test_a_lone_active_robot_keeps_its_role_over_a_restart(running: Group) -> None:
+    await running["standby"].kill()
+    primary = running["primary"]
+    primary.signal(signal.SIGTERM)
+    assert await primary.ended(10) == 0
+    assert (await running.roles())["primary"] == "active"
+    await running.start("primary")
+    assert (await running.roles())["primary"] == "active"
+    assert [f.kind for f in await running.store.failovers(running.id)] == []
+
+
+async def test_a_dead_mans_return_promotes_the_other(running: Group) -> None:
+    """SIGKILL and a restart that is faster than any detector: the failover happens all the same."""
+    kept = (await running["primary"].client.post("/v1/memories", json={"content": "the customer is kept"})).json()["id"]
+    await running["primary"].kill()
+    running["primary"].start()
+    told = await running["primary"].ready()
+    assert told["role"] == "passive"
+    assert await running.roles() == {"primary": "passive", "standby": "active"}
+    (failover,) = await running.store.failovers(running.id)
+    assert (failover.kind, failover.source, failover.target) == ("failover", "primary", "standby")
+    assert failover.reason == "restarted without handing over"
+    for name in ("primary", "standby"):
+        found = (await running[name].client.get("/v1/recall", params={"q": "customer"})).json()["memories"]
+        assert [m["id"] for m in found] == [kept]
+        written = await running[name].client.post("/v1/memories", json={"content": f"written at {name}"})
+        assert (written.status_code, written.headers["x-robotgroups-robot"]) == (201, "standby")
+
+
+async def test_a_write_at_the_passive_robot_outlasts_the_failover(running: Group) -> None:
+    """The active robot is dead, nobody has noticed: the write waits, and the promoted robot carries it out."""
+    await running["primary"].kill()
+    async with anyio.create_task_group() as tasks:
+        answers: list[httpx.Response] = []
+
+        async def write() -> None:
+            answers.append(await running["standby"].client.post("/v1/memories", json={"content": "patience"}))
+
+        tasks.start_soon(write)
+        await anyio.sleep(0.2)
+        dead = next(r for r in (await running.store.status(running.id)).robots if r.name == "primary")
+        verdict = await running.store.declare_failed(
+            running.id, "primary", dead.incarnation, reason="killed", detected_by="test"
+        )
+        assert verdict.promoted == "standby"
+    assert (answers[0].status_code, answers[0].headers["x-robotgroups-robot"]) == (201, "standby")
+
+
+async def test_without_any_active_robot_in_reach_a_write_is_503_with_retry_after(running: Group) -> None:
+    await running["primary"].kill()
+    answer = await running["standby"].client.post("/v1/memories", json={"content": "nobody there"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (answer.json()["type"], answer.json()["active"]) == ("urn:robotgroups:problem:no-active-robot", ["primary"])
+    assert await running.contents() == []
+
+
+async def test_a_wrong_environment_exits_2_and_names_the_variable(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = group["primary"]
+    good = robot.environment
+    monkeypatch.setattr(robot, "environment", lambda: {k: v for k, v in good().items() if k != "ROBOTGROUPS_GROUP"})
+    robot.start()
+    assert await robot.ended() == 2
+    assert "ROBOTGROUPS_GROUP: is not set; set it to the RobotGroup's name" in robot.log.read_text()
+
+
+async def test_a_robot_waits_until_it_is_declared(group: Group) -> None:
+    await group.store.reconcile_members(group.id, ["primary"], [])
+    group["standby"].start()
+    told = await group["standby"].until_probe("/startupz", lambda _status, told: "standby" in told.get("detail", ""))
+    assert told["status"] == 503
+    await group.store.reconcile_members(group.id, ["primary"], ["standby"])
+    assert (await group["standby"].ready())["role"] == "passive"
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[tuple[PostgresServer, Group]]:
+    """A group on a Postgres of its own, which the test may stop."""
+    server = PostgresServer(18)
+    server.start()
+    try:
+        server.create_owner()
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE robotgroups OWNER {OWNER}")
+        dsn = server.dsn("robotgroups", OWNER)
+        await migrations.migrate(dsn)
+        async with declared(dsn, tmp_path, ["primary"], ["standby"]) as group:
+            yield server, group
+    finally:
+        server.destroy()
+
+
+async def test_postgres_away_at_the_start_is_waited_for(own: tuple[PostgresServer, Group]) -> None:
+    server, group = own
+    server.stop()
+    robot = group["primary"]
+    robot.start()
+    told = await robot.until_probe("/readyz", lambda _status, told: "Postgres" in told.get("detail", ""))
+    assert (told["status"], told["phase"]) == (503, "starting")
+    assert (await robot.probe("/startupz"))[0] == 503
+    assert (await robot.probe("/healthz"))[0] == 200
+    server.start()
+    assert (await robot.ready())["role"] == "active"
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_postgres_away_is_503_until_it_is_back_and_no_failover(
+    own: tuple[PostgresServer, Group], mode: str
+) -> None:
+    server, group = own
+    await group.start("primary", "standby")
+    assert (await group["primary"].client.post("/v1/memories", json={"content": "before"})).status_code == 201
+    server.stop(mode)
+    for name in ("primary", "standby"):
+        answer = await group[name].client.post("/v1/memories", json={"content": "while away"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
+        # self-fencing: what cannot renew its lease serves nothing, and says why
+        told = await group[name].until_probe("/readyz", lambda status, _: status == 503)
+        assert told["detail"]
+        for path in ("/v1/working-memory", "/v1/context", "/v1/recall?q=before", "/v1/status"):
+            read = await group[name].client.get(path)
+            assert (path, read.status_code, read.headers["retry-after"]) == (path, 503, "1")
+        assert (await group[name].probe("/healthz"))[0] == 200
+    server.start()
+    for name in ("primary", "standby"):
+        await group[name].ready()
+    assert await group.roles() == {"primary": "active", "standby": "passive"}
+    assert await group.store.failovers(group.id) == []
+    for name in ("primary", "standby"):
+        assert (await group[name].client.post("/v1/memories", json={"content": f"after {name}"})).status_code == 201
+    assert await group.contents() == ["after primary", "after standby", "before"]
+    assert [r.process.poll() for r in group.robots.values() if r.process] == [None, None], "no robot restarted"

@@ -1,6 +1,7 @@
 """Watching leases, without clocks or I/O: whose heartbeat's counter has stood still for a lease?
 
-The clock is the observer's own monotonic one. No clock is compared with another's: only how long *this* observer has seen the same counter counts.
+The clock is the observer's own monotonic one. No clock is compared with another's: only how long *this* observer has
+seen the same counter counts.
 """
 
 from __future__ import annotations

@@ -303,6 +303,17 @@ class HostedRobot:
         """The group as Postgres sees it."""
         return await self._store.status(self._group_id)
 
+    async def catch_up(self) -> int:
+        """Read what the cache lacks; returns how many memories that brought in."""
+        before = self.stats.nodes_synced
+        await self._catch_up()
+        return self.stats.nodes_synced - before
+
+    async def wait_reported(self, revision: int) -> None:
+        """Wait until Postgres knows that this robot has applied a revision (in_sync counts what is reported)."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._reported >= revision or self.ended is not None)
+
     async def caught_up(self) -> None:
         """Bring the cache to what was acknowledged here, at least."""
         if self.cache.revision < self._acknowledged:
@@ -333,6 +344,8 @@ class HostedRobot:
         except BaseException as error:
             self.ended = error
             self._present = False
+            async with self._changed:
+                self._changed.notify_all()
             logger.exception("robot %s ended", self.name)
             if not isinstance(error, RobotGroupsError):
                 raise
@@ -365,6 +378,8 @@ class HostedRobot:
         self._renewed_at, self._reported, self._trouble = sent, applied, ""
         self._announced = max(self._announced, beat.revision)
         self.cache.max_tokens = beat.max_tokens
+        async with self._changed:
+            self._changed.notify_all()
         if beat.revision > self.cache.revision or len(self.active_endpoints()) < len(self.cache.named(Role.ACTIVE)):
             await self._catch_up()
 

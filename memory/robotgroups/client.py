@@ -1,0 +1,230 @@
+"""For users of a group's Service: a typed HTTP client that rides through failovers.
+
+Lost connections, 409 (not active) and 503 are tried again with backoff until a deadline; a remember carries one
+idempotency key through all of its tries, so that it is done once (M2). ``Client`` in ``sync`` is its synchronous face.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from robotgroups import errors
+from robotgroups import timeframe as timeframes
+from robotgroups.context import Context
+from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
+
+DEADLINE_S = 30.0
+REQUEST_TIMEOUT_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
+
+T = TypeVar("T")
+_PROBLEM = "urn:robotgroups:problem:"
+_ERRORS: dict[str, Callable[[str], errors.RobotGroupsError]] = {
+    "unknown-memory": errors.UnknownMemoryError,
+    "no-passive-robot": errors.NoPassiveRobotError,
+    "content-too-large": errors.ArgumentError,
+    "invalid-request": errors.ArgumentError,
+    "idempotency-conflict": errors.IdempotencyConflictError,
+    "missing-feature": errors.MissingFeatureError,
+    "not-permitted": errors.NotPermittedError,
+    "unauthorized": errors.NotPermittedError,
+}
+_RETRIED = {502, 503, 504}
+
+
+class _AgainError(errors.ServiceError):
+    """An answer that another try may change."""
+
+
+class AsyncClient:
+    """Talks to a group through its Service (or to one robot): ``AsyncClient("http://customer-support", token)``.
+
+    ``deadline`` is how long, in seconds, a call goes on trying. What it could not do by then is raised as the last
+    try's error: MemoryUnavailableError for lost connections, ServiceError for the answers 503 and 409.
+    """
+
+    def __init__(
+        self, url: str, token: str, *, deadline: float = DEADLINE_S, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise errors.ArgumentError(f"url must start with http:// or https://, not {url!r}")
+        if deadline <= 0:
+            raise errors.ArgumentError(f"deadline must be above 0 seconds, not {deadline}")
+        self._deadline = deadline
+        self._http = httpx.AsyncClient(
+            base_url=url.rstrip("/"),
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=REQUEST_TIMEOUT_S,
+            transport=transport,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def remember(
+        self,
+        content: str,
+        *,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        originator: str | None = None,
+        key: str | None = None,
+    ) -> Remembered:
+        """Remember once, durable when it returns. ``key`` None: a new one, for all tries of this call.
+
+        Raises:
+            ArgumentError, IdempotencyConflictError, NotPermittedError.
+            MemoryUnavailableError, ServiceError: not acknowledged by the deadline.
+
+        """
+        body: dict[str, Any] = {"content": content, "tags": list(tags), "metadata": dict(metadata or {})}
+        if originator is not None:
+            body["originator"] = originator
+        answer = await self._ask("POST", "/v1/memories", json=body, headers={"Idempotency-Key": key or uuid4().hex})
+        return Remembered(**answer)
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        strategy: str = "fulltext",
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        timeframe: timeframes.Timeframe | None = None,
+    ) -> list[Memory]:
+        """Search long-term memory, best match first."""
+        since, until = timeframes.parse(timeframe)
+        parameters: dict[str, Any] = {"q": query, "limit": limit, "strategy": strategy, "tag": list(tags)}
+        if metadata:
+            parameters["metadata"] = json.dumps(metadata)
+        if since or until:
+            parameters["timeframe"] = f"{since.isoformat() if since else '..'}/{until.isoformat() if until else '..'}"
+        answer = await self._ask("GET", "/v1/recall", params=parameters)
+        return [Memory.from_json(m) for m in answer["memories"]]
+
+    async def working_memory(self) -> list[Memory]:
+        """The working set of the robot that answers, oldest first."""
+        return [Memory.from_json(m) for m in (await self._ask("GET", "/v1/working-memory"))["memories"]]
+
+    async def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
+        """The working set as text for an LLM, within a token budget."""
+        parameters: dict[str, Any] = {"strategy": strategy}
+        if max_tokens is not None:
+            parameters["max_tokens"] = max_tokens
+        answer = await self._ask("GET", "/v1/context", params=parameters)
+        return Context(answer["text"], answer["tokens"], tuple(answer["memory_ids"]), answer["revision"])
+
+    async def status(self) -> dict[str, Any]:
+        """The group's status (design §5), with the robot that answers as ``robot``."""
+        return dict(await self._ask("GET", "/v1/status"))
+
+    async def forget(self, memory_id: int) -> Revised:
+        """Hide a memory until it is restored. UnknownMemoryError."""
+        return Revised(**await self._ask("DELETE", f"/v1/memories/{memory_id}"))
+
+    async def restore(self, memory_id: int) -> Revised:
+        """Bring a forgotten memory back. UnknownMemoryError."""
+        return Revised(**await self._ask("POST", f"/v1/memories/{memory_id}/restore"))
+
+    async def clear_working_memory(self) -> int:
+        """Empty the working set; returns how many left it (0 when a try before had done it and its answer was lost)."""
+        return int((await self._ask("DELETE", "/v1/working-memory"))["cleared"])
+
+    async def failover(self, robot: str | None = None) -> FailoverResult:
+        """Replace an active robot. Sent once: a lost answer is not tried again, it could be a second failover.
+
+        Raises:
+            NoPassiveRobotError: nobody can take over.
+
+        """
+        try:
+            return FailoverResult(**await self._once("POST", "/v1/failover", json={"robot": robot}))
+        except httpx.TransportError as error:
+            raise _lost(error) from error
+
+    async def events(self, after: int | None = None) -> AsyncIterator[Change]:
+        """Changes after a revision (None: from now on), without end, over lost connections and failovers."""
+        while True:
+            async for attempt in self._tries():
+                with attempt:
+                    async for change in self._events_once(after):
+                        after = change.revision
+                        yield change
+
+    # -- one try, and many -------------------------------------------------------------------------------------------
+
+    async def _events_once(self, after: int | None) -> AsyncIterator[Change]:
+        parameters = {} if after is None else {"after": after}
+        async with self._http.stream("GET", "/v1/events", params=parameters, timeout=None) as answer:
+            if answer.status_code != httpx.codes.OK:
+                await answer.aread()
+                raise _error_of(answer)
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    yield Change.from_json(json.loads(line.removeprefix("data:")))
+
+    async def _ask(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            async for attempt in self._tries():
+                with attempt:
+                    return await self._once(method, path, **request)
+        except httpx.TransportError as error:
+            raise _lost(error) from error
+        raise AssertionError("tenacity reraises")
+
+    async def _once(self, method: str, path: str, **request: Any) -> Any:
+        answer = await self._http.request(method, path, **request)
+        if answer.is_success:
+            return answer.json()
+        raise _error_of(answer)
+
+    def _tries(self) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception(lambda e: isinstance(e, (httpx.TransportError, _AgainError))),
+            stop=stop_after_delay(self._deadline),
+            wait=_pause,
+            reraise=True,
+        )
+
+
+_backoff = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+
+
+def _pause(state: RetryCallState) -> float:
+    # Retry-After is what a robot says that has lost Postgres; a failover is over sooner: its second is the most we wait
+    return min(_backoff(state), LONGEST_PAUSE_S)
+
+
+def _lost(error: httpx.TransportError) -> errors.MemoryUnavailableError:
+    return errors.MemoryUnavailableError(f"the service cannot be reached: {error or type(error).__name__}")
+
+
+def _error_of(answer: httpx.Response) -> errors.RobotGroupsError:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    detail = str(problem.get("detail") or problem.get("title") or answer.reason_phrase)
+    slug = str(problem.get("type", "")).removeprefix(_PROBLEM)
+    if answer.status_code in _RETRIED or slug == "not-active":
+        return _AgainError(detail, answer.status_code, problem)
+    if slug in _ERRORS:
+        return _ERRORS[slug](detail)
+    return errors.ServiceError(f"{answer.status_code}: {detail}", answer.status_code, problem)

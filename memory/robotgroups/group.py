@@ -1,0 +1,367 @@
+"""A robot group in this process (design §5): the asynchronous core of the SDK.
+
+It hosts the robots that it names, over the same engine as the pods; naming none, it only opens the group. Roles live in
+Postgres: a second process opens the same group and sees the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from robotgroups import errors, migrations, tokens
+from robotgroups import timeframe as timeframes
+from robotgroups.context import Context
+from robotgroups.dsn import resolve_dsn
+from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Remembered, Role
+from robotgroups.recall import check_recall
+from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
+from robotgroups.store import Store
+
+LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The group's LISTEN/NOTIFY channel, as the robots of this process use it."""
+
+    name: str
+    listening: bool
+
+
+class AsyncRobotGroup:
+    """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
+
+    def __init__(self, name: str, store: Store, group_id: int) -> None:
+        self.name = name
+        self.dsn = store.dsn
+        self._store = store
+        self._id = group_id
+        self._hosted: dict[str, HostedRobot] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        name: str,
+        active: Sequence[str] = (),
+        passive: Sequence[str] = (),
+        *,
+        max_tokens: int | None = None,
+        dsn: str | None = None,
+    ) -> AsyncRobotGroup:
+        """Open the group, make it when it is new, and host the robots that are named.
+
+        Members that exist keep their role, new names join. ``max_tokens`` None keeps the stored budget (4000 for a new
+        group). Without ``dsn``: ROBOTGROUPS_DSN, else an embedded Postgres.
+
+        Raises:
+            ArgumentError: a name that is no DNS label or is named twice, or a budget below 1.
+            HostedElsewhereError: another process hosts one of the robots.
+            MemoryUnavailableError, SetupError.
+
+        """
+        _check_names(name, active, passive)
+        if max_tokens is not None and max_tokens < 1:
+            raise errors.ArgumentError(f"max_tokens must be at least 1, not {max_tokens}")
+        full = await asyncio.to_thread(resolve_dsn, dsn)
+        await migrations.migrate(full)
+        store = await Store.open(full)
+        try:
+            group_id = await store.ensure_group(
+                GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), GroupSettings(max_tokens=max_tokens)
+            )
+            group = cls(name, store, group_id)
+            await group._host_all({**dict.fromkeys(active, Role.ACTIVE), **dict.fromkeys(passive, Role.PASSIVE)})
+        except BaseException:
+            await store.close()
+            raise
+        return group
+
+    async def shutdown(self) -> None:
+        """End the presence of this process's robots, cleanly: their roles stay. Safe to call twice."""
+        while self._hosted:
+            _, robot = self._hosted.popitem()
+            try:
+                await robot.stop()
+            except errors.MemoryUnavailableError as error:
+                logger.warning("could not withdraw %s: %s", robot.name, error)
+        await self._store.close()
+
+    async def __aenter__(self) -> AsyncRobotGroup:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    async def remember(
+        self,
+        content: str,
+        *,
+        originator: str | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Remember for the whole group; returns the memory's id. ``originator`` None: the first active robot.
+
+        Raises:
+            NoActiveRobotError: nobody may write.
+            UnknownRobotError: the originator is no member.
+            ArgumentError, IdempotencyConflictError, MemoryUnavailableError.
+
+        """
+        size = tokens.count(content)
+
+        async def write(robot: str | None, tenure: int | None) -> Remembered:
+            return await self._store.remember(
+                self._id,
+                robot=robot,
+                tenure=tenure,
+                content=content,
+                tokens=size,
+                originator=originator,
+                tags=tags,
+                metadata=metadata,
+                key=key,
+            )
+
+        return (await self._write(originator, write)).id
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        limit: int = 5,
+        strategy: str = "fulltext",
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        timeframe: timeframes.Timeframe | None = None,
+    ) -> list[Memory]:
+        """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
+        check_recall(query, limit, strategy)
+        since, until = timeframes.parse(timeframe)
+        return await self._store.recall_fulltext(
+            self._id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
+        )
+
+    async def working_memory(self) -> list[Memory]:
+        """The shared working set, oldest first."""
+        return list((await self._store.snapshot(self._id)).working_memory)
+
+    async def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
+        """The working set as text for an LLM, from the cache of a robot of this process.
+
+        Raises:
+            UnknownStrategyError, ArgumentError.
+            NoActiveRobotError: this process hosts no robot.
+
+        """
+        await self._catch_up()
+        for robot in self._hosted.values():
+            return robot.context(strategy=strategy, max_tokens=max_tokens)
+        raise errors.NoActiveRobotError("context comes from a robot's cache, and this process hosts none: name one")
+
+    async def forget(self, memory_id: int) -> None:
+        """Hide a memory until it is restored. UnknownMemoryError."""
+        await self._write(
+            None, lambda robot, tenure: self._store.forget(self._id, robot=robot, tenure=tenure, memory_id=memory_id)
+        )
+
+    async def restore(self, memory_id: int) -> None:
+        """Bring a forgotten memory back. UnknownMemoryError."""
+        await self._write(
+            None, lambda robot, tenure: self._store.restore(self._id, robot=robot, tenure=tenure, memory_id=memory_id)
+        )
+
+    async def clear_working_memory(self) -> int:
+        """Empty the working set; long-term memory stays. Returns how many left it."""
+        return await self._write(
+            None, lambda robot, tenure: self._store.clear_working_memory(self._id, robot=robot, tenure=tenure)
+        )
+
+    async def transfer_working_memory(self, source: str, target: str) -> int:
+        """Make ``target`` the keeper of ``source``'s working memories; returns how many. UnknownRobotError."""
+        return await self._write(
+            None,
+            lambda robot, tenure: self._store.transfer_working_memory(
+                self._id, robot=robot, tenure=tenure, source=source, target=target
+            ),
+        )
+
+    # -- members -----------------------------------------------------------------------------------------------------
+
+    async def add_active(self, name: str) -> None:
+        """Host another active robot. AlreadyMemberError."""
+        await self._join(name, Role.ACTIVE)
+
+    async def add_passive(self, name: str) -> None:
+        """Host another passive robot, or bring a failed one back. AlreadyMemberError."""
+        await self._join(name, Role.PASSIVE)
+
+    async def remove(self, name: str) -> None:
+        """Take a robot out of the group, the last active one too. A stranger is none: nothing happens."""
+        if robot := self._hosted.pop(name, None):
+            await robot.stop()
+        await self._store.leave(self._id, name)
+
+    async def promote(self, name: str) -> None:
+        """Make a passive robot active beside the others. ArgumentError, NotWarmError."""
+        await self._report()
+        await self._store.promote(self._id, name)
+        await self._catch_up()
+
+    async def demote(self, name: str) -> None:
+        """Make an active robot passive. ArgumentError, LastActiveRobotError."""
+        await self._store.demote(self._id, name)
+        await self._catch_up()
+
+    async def failover(self, failed: str | None = None) -> str:
+        """Replace ``failed``, else an active robot that does not live, else the first; returns who was promoted.
+
+        The replaced robot is failed until it is added again.
+
+        Raises:
+            NoPassiveRobotError: nobody can take over.
+            NoActiveRobotError, ArgumentError.
+
+        """
+        await self._report()
+        done = await self._store.failover(self._id, failed, detected_by="sdk")
+        if robot := self._hosted.pop(done.failed, None):
+            await robot.stop()
+        await self._catch_up()
+        return done.promoted
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    async def group_status(self) -> GroupStatus:
+        """The group's state, typed, after this process's robots have caught up."""
+        await self._report()
+        return await self._store.status(self._id)
+
+    async def status(self) -> dict[str, Any]:
+        """The group's state as a mapping (design §5)."""
+        return (await self.group_status()).as_dict()
+
+    async def sync_robot(self, name: str) -> dict[str, int]:
+        """Bring one robot of this process up to date. UnknownRobotError when it is not hosted here."""
+        if name not in self._hosted:
+            raise errors.UnknownRobotError(f"robot {name} is not hosted by this process")
+        return await self._sync([self._hosted[name]])
+
+    async def sync_all(self) -> dict[str, int]:
+        """Bring every robot of this process up to date."""
+        return await self._sync(list(self._hosted.values()))
+
+    def sync_stats(self) -> SyncStats:
+        """What the caches of this process's robots have taken in, added up."""
+        stats = [r.stats for r in self._hosted.values()]
+        return SyncStats(
+            nodes_synced=sum(s.nodes_synced for s in stats),
+            evictions_synced=sum(s.evictions_synced for s in stats),
+            notifications_received=sum(s.notifications_received for s in stats),
+        )
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that this process's robots listen on."""
+        robots = self._hosted.values()
+        return Channel(f"rg_{self._id}", bool(robots) and all(r.registered for r in robots))
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _host_all(self, wanted: Mapping[str, Role]) -> None:
+        members = {r.name: r for r in (await self._store.status(self._id)).robots}
+        for name in wanted:
+            if name in members and members[name].live:
+                raise errors.HostedElsewhereError(
+                    f"robot {name} is hosted elsewhere and alive ({members[name].endpoint or 'another process'})",
+                    members[name].endpoint,
+                )
+        try:
+            for name, role in wanted.items():
+                if name not in members:
+                    await self._store.join(self._id, name, role)
+                await self._host(name)
+            await self._report()
+        except BaseException:
+            for robot in self._hosted.values():
+                await robot.stop()
+            raise
+
+    async def _host(self, name: str) -> None:
+        robot = HostedRobot(
+            self._store,
+            self._id,
+            name,
+            endpoint=f"process {os.getpid()} on {socket.gethostname()}",
+            on_replaced=OnReplaced.STOP,
+        )
+        await robot.start()
+        self._hosted[name] = robot
+
+    async def _join(self, name: str, role: Role) -> None:
+        _check_names(self.name, [name], [])
+        await self._store.join(self._id, name, role)
+        await self._host(name)
+        await self._report()
+
+    async def _write(self, originator: str | None, write: Callable[[str | None, int | None], Awaitable[T]]) -> T:
+        """Write as the originator, else as the first active robot hosted here, else as the group's owner.
+
+        Another process may have moved the roles a moment ago: the fence says so, and once more is enough.
+        """
+        try:
+            return await write(*self._writer(originator))
+        except errors.NotActiveError:
+            await self._catch_up()
+            return await write(*self._writer(originator))
+
+    def _writer(self, originator: str | None) -> tuple[str | None, int | None]:
+        active = [r for r in self._hosted.values() if r.role is Role.ACTIVE]
+        for robot in sorted(active, key=lambda r: (r.name != originator, r.cache.roles[r.name].ordinal)):
+            return robot.name, robot.tenure
+        return None, None
+
+    async def _catch_up(self) -> None:
+        for robot in list(self._hosted.values()):
+            await robot.catch_up()
+
+    async def _report(self) -> None:
+        """Wait until this process's robots have applied the group's revision and Postgres knows it; a lease at most."""
+        status = await self._store.status(self._id)
+        with contextlib.suppress(TimeoutError):  # a robot that is behind is what status then shows
+            async with asyncio.timeout(status.lease_ms / 1000):
+                for robot in list(self._hosted.values()):
+                    await robot.wait_reported(status.revision)
+
+    async def _sync(self, robots: Sequence[HostedRobot]) -> dict[str, int]:
+        taken = [await robot.catch_up() for robot in robots]
+        return {"synced_nodes": sum(taken), "members_updated": sum(n > 0 for n in taken)}
+
+
+def _check_names(group: str, active: Sequence[str], passive: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for what, name in [("name", group), *(("active", n) for n in active), *(("passive", n) for n in passive)]:
+        if not _NAME.fullmatch(name):
+            raise errors.ArgumentError(
+                f"{what} {name!r} must be a DNS label: lower-case letters, digits and '-', at most 63, "
+                "beginning and ending with a letter or digit"
+            )
+        if what != "name":
+            if name in seen:
+                raise errors.ArgumentError(f"robot {name!r} is named twice")
+            seen.add(name)

@@ -5,6 +5,8 @@ from localcluster.console import ClusterError
 
 LOG_LINES = 15
 EVENTS = 8
+HOPELESS = {"ErrImageNeverPull", "InvalidImageName", "ImagePullBackOff", "CreateContainerConfigError"}
+CRASHES = 3
 
 
 def explain_namespace(kube: Kube, namespace: str) -> str:
@@ -46,6 +48,17 @@ def explain_pod(kube: Kube, pod: JsonObject) -> list[str]:
     for container in pod["spec"]["containers"]:
         lines += [f"  {container['name']}> {line}" for line in _log(kube, namespace, name, container["name"])]
     return lines
+
+
+def refuse_hopeless(kube: Kube, namespace: str) -> None:
+    """Raises ClusterError when a pod cannot start by itself any more: waiting longer is no use."""
+    for pod in kube.pods(namespace):
+        for status in pod["status"].get("containerStatuses", []):
+            reason = status["state"].get("waiting", {}).get("reason")
+            if reason in HOPELESS or (reason == "CrashLoopBackOff" and status["restartCount"] >= CRASHES):
+                name = pod["metadata"]["name"]
+                explained = "\n".join(explain_pod(kube, pod))
+                raise ClusterError(f"pod {namespace}/{name} does not come up: {reason}\n{explained}")
 
 
 def is_ready(pod: JsonObject) -> bool:

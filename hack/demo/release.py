@@ -4,10 +4,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from demo.diagnosis import explain_namespace
-from demo.kube import JsonObject, Kube
+from demo.diagnosis import explain_namespace, refuse_hopeless
+from demo.kube import JsonObject, Kube, wait_until
 from images.record import Image
-from localcluster.console import ClusterError
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "robotgroups"
@@ -26,16 +25,32 @@ def values_of(images: Mapping[str, Image]) -> JsonObject:
     }
 
 
-def install(kube: Kube, values: JsonObject, *, timeout: str = "4m") -> int:
+def install(kube: Kube, values: JsonObject, *, seconds: float = 240) -> int:
     """`helm upgrade --install`, waits for operator and Postgres, and returns the revision of the release."""
     repair(kube)
     arguments = ["upgrade", "--install", NAME, str(CHART), "--namespace", NAMESPACE, "--create-namespace"]
-    arguments += ["--values", "-", "--wait", "--timeout", timeout, "--output", "json"]
-    try:
-        answer = kube.helm(*arguments, stdin=json.dumps(values))
-    except ClusterError as error:
-        raise ClusterError(f"{error}\n{explain_namespace(kube, NAMESPACE)}") from error
-    return int(json.loads(answer)["version"])
+    arguments += ["--values", "-", "--output", "json"]
+    revision = int(json.loads(kube.helm(*arguments, stdin=json.dumps(values)))["version"])
+    # `helm --wait` would say nothing of a pod that cannot start.
+    wait_until(
+        "operator and Postgres are up",
+        seconds,
+        lambda: _rolled_out(kube),
+        explain=lambda: explain_namespace(kube, NAMESPACE),
+    )
+    return revision
+
+
+def _rolled_out(kube: Kube) -> bool:
+    """Whether every Deployment and StatefulSet of the release has its pods; ClusterError when one cannot start."""
+    for kind in ("deployments", "statefulsets"):
+        for found in kube.listing(f"/apis/apps/v1/namespaces/{NAMESPACE}/{kind}", f"app.kubernetes.io/instance={NAME}"):
+            status, wanted = found.get("status", {}), found["spec"]["replicas"]
+            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
+            if status.get("observedGeneration") != found["metadata"]["generation"] or counts != [wanted] * 3:
+                refuse_hopeless(kube, NAMESPACE)
+                return False
+    return True
 
 
 def repair(kube: Kube) -> None:

@@ -186,7 +186,7 @@ class GroupController:
         now = time.monotonic()
         suspects = self._failures.look(memory, pods, now)
         patches = self._applier.labels(group.identity.namespace, plan_labels(memory, pods, suspects))
-        due = self._failures.due(suspects, now)
+        due = self._failures.due(memory, suspects, now)
         if not due:
             await patches
             return memory

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from robotgroups.detection import Expired
 from robotgroups.models import GroupStatus, RobotStatus, Role
 from robotgroups_operator.pods import ContainerState, RobotPod
 
@@ -43,8 +44,6 @@ class Suspect:
     evidence: Evidence
     reason: str
     observed_heartbeat: int | None = None
-    pods: tuple[str, ...] = ()
-    """Names of the pods to take out of the Service."""
 
 
 Pods = Mapping[str, Sequence[RobotPod]]
@@ -95,9 +94,14 @@ def find_suspects(
             found = None
         if found is not None:
             evidence, reason = found
-            names = tuple(pod.name for pod in mine if not pod.running)
-            suspects.append(Suspect(robot.name, robot.incarnation, evidence, reason, pods=names))
+            suspects.append(Suspect(robot.name, robot.incarnation, evidence, reason))
     return suspects
+
+
+def lease_suspect(expired: Expired) -> Suspect:
+    """A robot whose heartbeat's counter stood still for a lease: its process hangs, or its node is cut off."""
+    reason = f"its heartbeat stood still for {expired.stood_still_s:.1f} s"
+    return Suspect(expired.robot, expired.incarnation, Evidence.LEASE_EXPIRED, reason, expired.heartbeat)
 
 
 def _ended(robot: RobotStatus, pods: Sequence[RobotPod], host: Host | None) -> tuple[Evidence, str] | None:

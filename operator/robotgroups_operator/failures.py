@@ -6,9 +6,10 @@ from uuid import UUID
 
 import structlog
 
-from robotgroups.models import GroupStatus, Outcome, Role
+from robotgroups.detection import LeaseWatch
+from robotgroups.models import GroupStatus, Outcome, RobotStatus, Role
 from robotgroups.store import Store
-from robotgroups_operator.deaths import Evidence, Host, Pods, Suspect, find_suspects, is_present, remember_hosts
+from robotgroups_operator.deaths import Host, Pods, Suspect, find_suspects, is_present, lease_suspect, remember_hosts
 from robotgroups_operator.metrics import DECLARED
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,7 @@ LAST_RETRY_SECONDS = 1.0
 @dataclass(frozen=True)
 class _Attempt:
     incarnation: UUID | None
+    heartbeat: int
     delay: float
     due: float
 
@@ -33,28 +35,58 @@ class FailureDetector:
         self._hosts: dict[str, Host] = {}
         self._away_since: dict[str, float] = {}
         self._attempts: dict[str, _Attempt] = {}
+        self._leases = LeaseWatch()
+        self._looked_at = 0.0
         self.suspects: tuple[Suspect, ...] = ()
 
     def interrupted(self) -> None:
         """Postgres was away: nobody could be seen, so nobody was missed. Clocks begin again."""
         self._away_since.clear()
+        self._leases.forget()
         self._attempts.clear()
         self.suspects = ()
 
     def look(self, status: GroupStatus, pods: Pods, now: float) -> tuple[Suspect, ...]:
         """The robots that are held to be dead. `now` is of a monotonic clock, in seconds."""
-        self._hosts = remember_hosts(self._hosts, status, pods)
+        refuted = {robot.name for robot in status.robots if self._beats_on(robot)}
+        known = {name: host for name, host in self._hosts.items() if name not in refuted}
+        self._hosts = remember_hosts(known, status, pods)
         away = {robot.name for robot in status.robots if robot.role is Role.ACTIVE and not is_present(robot)}
         self._away_since = {name: self._away_since.get(name, now) for name in away}
         absent = frozenset(name for name, since in self._away_since.items() if now - since >= self._absence_seconds)
-        self.suspects = tuple(find_suspects(status, pods, self._hosts, absent))
-        names = {suspect.robot for suspect in self.suspects}
+        suspects = find_suspects(status, pods, self._hosts, absent)
+        names = {suspect.robot for suspect in suspects}
+        if not status.suspended:
+            suspects += [suspect for suspect in self._expired(status, now) if suspect.robot not in names]
+            names = {suspect.robot for suspect in suspects}
+        self.suspects = tuple(suspects)
         self._attempts = {name: attempt for name, attempt in self._attempts.items() if name in names}
         return self.suspects
 
-    def due(self, suspects: Sequence[Suspect], now: float) -> list[Suspect]:
+    def _expired(self, status: GroupStatus, now: float) -> list[Suspect]:
+        """The robots whose heartbeat stood still for a lease, while this observer looked on."""
+        lease = status.lease_ms / 1000
+        if now - self._looked_at > lease / 2:
+            self._leases.forget()  # it was asleep itself: what it did not watch did not stand still
+        self._looked_at = now
+        expired = self._leases.observe(status.robots, lease_s=lease, now=now)
+        return [lease_suspect(found) for found in expired]
+
+    def _beats_on(self, robot: RobotStatus) -> bool:
+        """Whether a robot that was declared failed has beaten since: it lives, and what is held of its container is wrong."""
+        attempt = self._attempts.get(robot.name)
+        # one beat may have been on its way
+        return (
+            attempt is not None
+            and attempt.incarnation == robot.incarnation
+            and robot.live
+            and robot.heartbeat > attempt.heartbeat + 1
+        )
+
+    def due(self, status: GroupStatus, suspects: Sequence[Suspect], now: float) -> list[Suspect]:
         """Those that are to be declared now: new ones, and refused ones after their delay."""
         found = []
+        beats = {robot.name: robot.heartbeat for robot in status.robots}
         for suspect in suspects:
             attempt = self._attempts.get(suspect.robot)
             if attempt is not None and attempt.incarnation == suspect.incarnation:
@@ -63,7 +95,7 @@ class FailureDetector:
                 delay = min(attempt.delay * 2, LAST_RETRY_SECONDS)
             else:
                 delay = FIRST_RETRY_SECONDS
-            self._attempts[suspect.robot] = _Attempt(suspect.incarnation, delay, now + delay)
+            self._attempts[suspect.robot] = _Attempt(suspect.incarnation, beats[suspect.robot], delay, now + delay)
             found.append(suspect)
         return found
 
@@ -95,9 +127,3 @@ class FailureDetector:
                 delay = self._attempts[suspect.robot].delay
                 retry = delay if retry is None else min(retry, delay)
         return retry
-
-
-def lease_suspect(robot: str, incarnation: UUID, heartbeat: int, lease_ms: int, pods: tuple[str, ...]) -> Suspect:
-    """A robot whose heartbeat's counter stood still for a lease."""
-    reason = f"its heartbeat stood still for {lease_ms} ms"
-    return Suspect(robot, incarnation, Evidence.LEASE_EXPIRED, reason, heartbeat, pods)

@@ -1,7 +1,7 @@
 """A bench for the operator: it runs as a process, with the rights of the chart, against a real API server and Postgres.
 
-Nothing runs pods there, so tests write pods and their status as a kubelet would, and play the robots by presence sessions
-of their own on the real database.
+Nothing runs pods there, so tests write pods and their status as a kubelet would, and play the robots by presence
+sessions of their own on the real database.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ import yaml
 from api_server import ApiServer
 from programs import program
 
-from robotgroups.models import Role
+from robotgroups.errors import SchemaVersionError
+from robotgroups.models import GroupKey, Role
 from robotgroups.presence import PresenceSession
+from robotgroups.store import Store
 from robotgroups_operator.api import KubernetesApi
 from robotgroups_operator.names import LABEL_GROUP, LABEL_ROBOT, Kind
 
@@ -43,7 +45,7 @@ def free_port() -> int:
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]], limit: float = LIMIT) -> T:
-    """What `look` returns, once it is true (or raises no AssertionError); AssertionError with its last answer at the limit."""
+    """What `look` returns, once it is true and raises no AssertionError; AssertionError at the limit."""
     deadline = time.monotonic() + limit
     while True:
         failure: AssertionError | None = None
@@ -56,6 +58,18 @@ async def eventually(look: Callable[[], Awaitable[T | None]], limit: float = LIM
         if time.monotonic() > deadline:
             raise failure or AssertionError(f"still {found!r} after {limit} s")
         await asyncio.sleep(0.05)
+
+
+async def open_migrated(dsn: str) -> Store:
+    """The store, once the operator has migrated the database."""
+
+    async def migrated() -> Store | None:
+        try:
+            return await Store.open(dsn)
+        except SchemaVersionError:
+            return None
+
+    return await eventually(migrated)
 
 
 def operator_kubeconfig(server: ApiServer, directory: Path) -> Path:
@@ -257,6 +271,14 @@ class Bench:
         """The decoded Secret of a group."""
         data = (await self.get(Kind.SECRET, f"{group}-robotgroups"))["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    async def key(self, group: str) -> GroupKey:
+        """A group's key in Postgres."""
+        cluster = await self.api.get(Kind.NAMESPACE, None, "kube-system")
+        home = await self.api.get(Kind.NAMESPACE, None, self.namespace)
+        assert cluster is not None
+        assert home is not None
+        return GroupKey(cluster["metadata"]["uid"], home["metadata"]["uid"], group)
 
     async def events(self, reason: str) -> list[str]:
         """Messages of the Events with this reason."""

@@ -8,10 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from api_server import ApiServer
-from operator_bench import ROOT, Bench, OperatorProcess, eventually, operator_kubeconfig
+from operator_bench import ROOT, Bench, OperatorProcess, open_migrated, operator_kubeconfig
 from postgres_server import OWNER, PostgresServer
 
-from robotgroups.errors import SchemaVersionError
 from robotgroups.store import Store
 from robotgroups_operator.api import KubernetesApi
 
@@ -44,9 +43,14 @@ def memory_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def dsn_file(memory_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(memory_server: PostgresServer) -> str:
+    return memory_server.dsn("robotgroups", OWNER)
+
+
+@pytest.fixture(scope="session")
+def dsn_file(database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "dsn"
-    path.write_text(memory_server.dsn("robotgroups", OWNER))
+    path.write_text(database)
     return path
 
 
@@ -55,9 +59,9 @@ def access(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> P
     return operator_kubeconfig(api_server, tmp_path_factory.mktemp("access"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(access: Path, dsn_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    """The operator of the session."""
+    """An operator for the tests of a module, of all namespaces."""
     process = OperatorProcess(access, dsn_file, tmp_path_factory.mktemp("operator"))
     process.start()
     yield process
@@ -67,16 +71,10 @@ def running(access: Path, dsn_file: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-async def store(running: OperatorProcess, dsn_file: Path) -> AsyncIterator[Store]:
+async def store(running: OperatorProcess, database: str) -> AsyncIterator[Store]:
     """The owner's view of the database."""
 
-    async def migrated() -> Store | None:
-        try:
-            return await Store.open(dsn_file.read_text())
-        except SchemaVersionError:
-            return None
-
-    async with await eventually(migrated) as opened:
+    async with await open_migrated(database) as opened:
         yield opened
 
 

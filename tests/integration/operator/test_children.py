@@ -5,19 +5,10 @@ import asyncio
 import pytest
 from operator_bench import IMAGE, Bench, eventually
 
-from robotgroups.models import GroupKey
 from robotgroups.store import Store
 from robotgroups_operator.names import Kind
 
 SPEC = {"active": [{"name": "first"}], "passive": [{"name": "second"}], "maxTokens": 8000}
-
-
-async def group_id(bench: Bench, store: Store, name: str) -> int:
-    cluster = await bench.api.get(Kind.NAMESPACE, None, "kube-system")
-    namespace = await bench.api.get(Kind.NAMESPACE, None, bench.namespace)
-    assert cluster is not None
-    assert namespace is not None
-    return await store.find_group(GroupKey(cluster["metadata"]["uid"], namespace["metadata"]["uid"], name))
 
 
 async def test_makes_the_children(bench: Bench, store: Store) -> None:
@@ -56,10 +47,10 @@ async def test_the_secrets_login_reaches_its_own_group_only(bench: Bench, store:
     for name in ("mine", "other"):
         await bench.until_children(name, ["first", "second"])
     async with await Store.open((await bench.secret("mine"))["dsn"]) as robots:
-        status = await robots.status(await group_id(bench, store, "mine"))
+        status = await robots.status(await store.find_group(await bench.key("mine")))
         assert status.active == ("first",)
         with pytest.raises(Exception, match="may not use group"):
-            await robots.status(await group_id(bench, store, "other"))
+            await robots.status(await store.find_group(await bench.key("other")))
 
 
 async def test_writes_nothing_when_nothing_changes(bench: Bench) -> None:

@@ -1,0 +1,116 @@
+"""The operator as a process: Postgres away, restarts, signals, two at once, the namespaces that it serves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from api_server import ApiServer
+from operator_bench import Bench, OperatorProcess, PlayedRobot, open_migrated
+from postgres_server import PostgresServer
+
+from robotgroups.store import Store
+from robotgroups_operator.api import KubernetesApi
+from robotgroups_operator.names import Kind
+
+FAILOVER = {"heartbeat": "100ms", "lease": "1s"}
+SPEC = {"active": [{"name": "first"}], "passive": [{"name": "second"}], "failover": FAILOVER}
+
+
+async def ready(bench: Bench, store: Store) -> int:
+    await bench.apply("team", dict(SPEC))
+    await bench.until_children("team", ["first", "second"])
+    number = await store.find_group(await bench.key("team"))
+    for name in ("first", "second"):
+        await bench.start_robot("team", number, await bench.start_pod("team", name))
+    await bench.until_phase("team", "Ready")
+    return number
+
+
+@pytest.fixture
+async def own_bench(
+    api_server: ApiServer, access: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Bench, OperatorProcess, PostgresServer]]:
+    """An operator and a Postgres of the test's own, for one namespace only."""
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    namespace = f"own-{tmp_path.name.replace('_', '-')[-30:].strip('-')}"
+    api_server.kubectl("create", "namespace", namespace)
+    postgres = PostgresServer(18)
+    postgres.start()
+    (tmp_path / "dsn").write_text(postgres.dsn())
+    process = OperatorProcess(access, tmp_path / "dsn", tmp_path, namespaces=namespace)
+    process.start()
+    bench = Bench(await KubernetesApi.connect(), namespace, api_server)
+    yield bench, process, postgres
+    await bench.close()
+    process.kill()
+    postgres.destroy()
+
+
+async def test_lives_through_the_absence_of_postgres(own_bench: tuple[Bench, OperatorProcess, PostgresServer]) -> None:
+    bench, process, postgres = own_bench
+    async with await open_migrated(postgres.dsn()) as store:
+        number = await ready(bench, store)
+    before = await bench.status("team")
+    for robot in bench.robots:
+        await robot.hang()
+    postgres.stop("immediate")
+    await bench.until_condition("team", "MemoryAvailable", "False", "MemoryUnavailable")
+    status = await bench.until_phase("team", "Unavailable")
+    # what was known stays, and nobody is replaced or stopped
+    for field in ("active", "passive", "failed", "epoch", "revision", "maxTokens"):
+        assert status[field] == before[field]
+    deployments = (await bench.api.list(Kind.DEPLOYMENT, bench.namespace)).items
+    assert [body["spec"]["replicas"] for body in deployments] == [1, 1]
+    await bench.api.delete(Kind.DEPLOYMENT, bench.namespace, "team-first", uid=deployments[0]["metadata"]["uid"])
+    await bench.until_children("team", ["first", "second"])
+    assert process.healthy()
+
+    pods = [
+        (body["metadata"]["labels"]["robotgroups.dev/robot"], body["status"]["podIP"])
+        for body in (await bench.api.list(Kind.POD, bench.namespace)).items
+    ]
+    bench.robots.clear()
+    postgres.start()
+    await bench.until_condition("team", "MemoryAvailable", "True", "Connected")
+    dsn = (await bench.secret("team"))["dsn"]
+    for name, ip in pods:
+        bench.robots.append(await PlayedRobot.start(dsn, number, name, ip))
+    status = await bench.until_phase("team", "Ready")
+    assert (status["active"], status["failovers"]) == (["first"], 0)
+
+
+async def test_a_restart_changes_nothing(own_bench: tuple[Bench, OperatorProcess, PostgresServer]) -> None:
+    bench, process, postgres = own_bench
+    async with await open_migrated(postgres.dsn()) as store:
+        await ready(bench, store)
+    await bench.until_condition("team", "InSync", "True", "Applied")
+    status = await bench.status("team")
+
+    async def versions() -> list[str]:
+        kinds = ((Kind.ROBOT_GROUP, "team"), (Kind.DEPLOYMENT, "team-first"), (Kind.SERVICE, "team"),
+                 (Kind.SERVICE_ACCOUNT, "team"), (Kind.SECRET, "team-robotgroups"))  # fmt: skip
+        return [(await bench.get(kind, name))["metadata"]["resourceVersion"] for kind, name in kinds]
+
+    before = await versions()
+    assert process.stop() == 0
+    process.start()
+    await asyncio.sleep(4)  # a resync and more: time in which it is to do nothing
+    assert await bench.status("team") == status
+    assert await versions() == before
+    process.kill()
+    process.start()
+    await asyncio.sleep(4)
+    assert await versions() == before
+    applied = [line for line in process.lines() if line["event"] == "applied"]
+    assert len(applied) == 5  # those of the first start
+
+
+async def test_serves_the_named_namespaces_only(own_bench: tuple[Bench, OperatorProcess, PostgresServer]) -> None:
+    mine, process, _ = own_bench
+    foreign = Bench(mine.api, "default", mine.server)
+    body = await foreign.apply("foreign", dict(SPEC))
+    await mine.apply("team", dict(SPEC))
+    await mine.until_phase("team", "Pending")
+    await foreign.api.delete(Kind.ROBOT_GROUP, "default", "foreign", uid=body["metadata"]["uid"])
+    assert {line["group"] for line in process.lines() if line["event"] == "phase changed"} == {f"{mine.namespace}/team"}

@@ -4,6 +4,7 @@ Neither queries nor headers are logged: they hold memories and tokens.
 """
 
 import time
+from collections.abc import Callable, Iterable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,12 +20,16 @@ logger = structlog.get_logger(__name__)
 
 
 class AccessLog:
-    """ASGI middleware: logs and counts every request, and says on the answer which robot gave it."""
+    """ASGI middleware: logs and counts every request, and says on the answer which robot gave it.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, robot: str) -> None:
+    While `draining` says so, each answer ends its connection: a kept one would not follow the Service to another robot.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, robot: str, draining: Callable[[], bool]) -> None:
         self._app = app
         self._metrics = metrics
         self._robot = robot.encode()
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -39,15 +44,21 @@ class AccessLog:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], time.perf_counter() - started
-                headers = message.setdefault("headers", [])
-                if not any(name.lower() == ROBOT.lower().encode() for name, _ in headers):
-                    message["headers"] = [*headers, (ROBOT.lower().encode(), self._robot)]
+                message["headers"] = self._marked(message.get("headers", ()))
             await send(message)
 
         try:
             await self._app(scope, receive, marked)
         finally:
             self._done(scope, status, answered or time.perf_counter() - started)
+
+    def _marked(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers = list(given)
+        if not any(name.lower() == ROBOT.lower().encode() for name, _ in headers):
+            headers.append((ROBOT.lower().encode(), self._robot))
+        if self._draining() and not any(name.lower() == b"connection" for name, _ in headers):
+            headers.append((b"connection", b"close"))
+        return headers
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNROUTED)

@@ -14,6 +14,7 @@ from robotgroups.errors import RobotGroupsError
 from robotgroups_robot import limits, problems
 from robotgroups_robot.access import AccessLog
 from robotgroups_robot.auth import BearerAuth
+from robotgroups_robot.health import Phase
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
 from robotgroups_robot.routes import memory, probes, team
 from robotgroups_robot.runtime import Runtime
@@ -42,7 +43,7 @@ def create_api(runtime: Runtime) -> FastAPI:
 def create_app(runtime: Runtime, token: str) -> ASGIApp:
     """What the server runs."""
     guarded = BearerAuth(DeclaredSize(create_api(runtime)), token)
-    return AccessLog(guarded, runtime.metrics, runtime.settings.robot)
+    return AccessLog(guarded, runtime.metrics, runtime.settings.robot, lambda: runtime.phase is Phase.DRAINING)
 
 
 def _answer_with_problems(api: FastAPI) -> None:

@@ -177,7 +177,7 @@ class Writer:
                 if (robot, endpoint) in tried or robot == self._robot.name:
                     continue
                 tried.append((robot, endpoint))
-                answer = await self._forwarder.send(robot, endpoint, request, repeatable=repeatable)
+                answer = await self._send(robot, endpoint, request, repeatable=repeatable)
                 if isinstance(answer, Response):
                     return answer
                 failures.append(answer)
@@ -187,6 +187,28 @@ class Writer:
         reasons = "; ".join(f.reason for f in failures) or f"no endpoint is known of {', '.join(active)}"
         logger.debug("no active robot took the request", reasons=reasons)
         return Problem(ProblemType.NO_ACTIVE_ROBOT, reasons, {"active": active})
+
+    async def _send(self, robot: str, endpoint: str, request: Request, *, repeatable: bool) -> Response | Failure:
+        """Sends, and gives up when the robot loses its role meanwhile: one that hangs or is cut off never answers."""
+        if not repeatable:
+            return await self._forwarder.send(robot, endpoint, request, repeatable=False)
+        answer: Response | Failure = Failure(robot, f"{robot} lost its role before it answered")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._cancel_when_replaced, robot, tasks.cancel_scope)
+            answer = await self._forwarder.send(robot, endpoint, request, repeatable=True)
+            tasks.cancel_scope.cancel()
+        return answer
+
+    async def _cancel_when_replaced(self, robot: str, scope: anyio.CancelScope) -> None:
+        # It may not be active in this cache yet: then Postgres named it, and its role can only be lost once it is seen.
+        seen = False
+        while True:
+            active = robot in self._robot.cache.named(Role.ACTIVE)
+            if seen and not active:
+                scope.cancel()
+                return
+            seen = seen or active
+            await anyio.sleep(PAUSE_S)
 
     async def _cached(self) -> list[tuple[str, str]]:
         return self._robot.active_endpoints()

@@ -99,6 +99,7 @@ async def _until_told(told: asyncio.Task[bool], serving: asyncio.Task[None], run
 async def _drain(runtime: Runtime, signals: Signals, seconds: float) -> None:
     """Hands over, then goes on serving (forwarding) until every node knows that requests no longer come here."""
     await runtime.hand_over()
+    runtime.ending.set()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(signals.hurry.wait(), seconds)
 

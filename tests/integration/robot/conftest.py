@@ -11,6 +11,7 @@ from robotgroups.store import Store, robot_dsn
 
 KEY = GroupKey("cluster-uid", "namespace-uid", "support")
 TOKEN = "a-token-of-the-group"
+SETTINGS = GroupSettings(max_tokens=8000, heartbeat_ms=200, lease_ms=3000)
 PASSWORD = "a-password-of-the-login"
 
 
@@ -54,7 +55,7 @@ class Group:
 async def declared(dsn: str, directory: Path, active: list[str], passive: list[str]) -> AsyncIterator[Group]:
     """A group as the operator declares it: settings, members and a login of its own."""
     async with await Store.open(dsn) as store:
-        group_id = await store.ensure_group(KEY, GroupSettings(max_tokens=8000, heartbeat_ms=200, lease_ms=1500))
+        group_id = await store.ensure_group(KEY, SETTINGS)
         await store.reconcile_members(group_id, active, passive)
         login = await store.ensure_login(group_id, PASSWORD)
         async with robots([*active, *passive], KEY, robot_dsn(dsn, login, PASSWORD), TOKEN, directory) as made:

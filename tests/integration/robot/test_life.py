@@ -1,7 +1,10 @@
 """What a robot's process lives through: signals, death, and Postgres going away."""
 
 import signal
+import socket
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -9,11 +12,13 @@ import httpx
 import psycopg
 import pytest
 from postgres_server import OWNER, PostgresServer
-from robot_process import RobotProcess
+from robot_process import RobotProcess, free_port, until
 
 from robotgroups import migrations
+from robotgroups.detection import Expired, LeaseWatch
+from robotgroups.models import FailoverMode, Outcome
 
-from .conftest import Group, declared
+from .conftest import KEY, SETTINGS, Group, declared
 
 
 @pytest.fixture
@@ -143,6 +148,94 @@ async def test_a_write_at_the_passive_robot_outlasts_the_failover(running: Group
         )
         assert verdict.promoted == "standby"
     assert (answers[0].status_code, answers[0].headers["x-robotgroups-robot"]) == (201, "standby")
+
+
+async def test_a_stopped_robot_is_fenced_and_a_write_that_hung_at_it_goes_on(running: Group) -> None:
+    """SIGSTOP: the write forwarded to it hangs until it is replaced; continued, it acknowledges nothing of its own."""
+    primary, standby = running["primary"], running["standby"]
+    primary.signal(signal.SIGSTOP)
+    answers: list[httpx.Response] = []
+
+    async def write(robot: RobotProcess, content: str) -> None:
+        answers.append(await robot.client.post("/v1/memories", json={"content": content}))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, standby, "by way of the standby")
+        watch = LeaseWatch()
+
+        async def expired() -> list[Expired]:
+            robots = (await running.store.status(running.id)).robots
+            return watch.observe(robots, lease_s=SETTINGS.lease_ms / 1000, now=time.monotonic())
+
+        (found,) = await until(expired, "the lease of the stopped robot runs out")
+        assert found.robot == "primary"
+        verdict = await running.store.declare_failed(
+            running.id,
+            "primary",
+            found.incarnation,
+            observed_heartbeat=found.heartbeat,
+            reason="its heartbeat stood still",
+            detected_by="test",
+        )
+        assert (verdict.outcome, verdict.promoted) == (Outcome.PROMOTED, "standby")
+    assert (answers[0].status_code, answers[0].headers["x-robotgroups-robot"]) == (201, "standby")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, primary, "to the stopped one")  # it is in its socket when the process goes on
+        await anyio.sleep(0.1)
+        primary.signal(signal.SIGCONT)
+    assert (answers[1].status_code, answers[1].headers["x-robotgroups-robot"]) == (201, "standby")
+    await primary.until_probe("/readyz", lambda status, told: status == 200 and told["role"] == "passive")
+    assert await running.contents() == ["by way of the standby", "to the stopped one"]
+
+
+async def test_the_newer_of_two_processes_of_one_robot_is_the_robot(running: Group, tmp_path: Path) -> None:
+    """A pod that comes back from a cut-off node finds its successor: it waits, alive, not ready, and starts no fight."""
+    old = running["standby"]
+    place = tmp_path / "newer"
+    place.mkdir()
+    newer = RobotProcess("standby", old.key, old.dsn, old.token, place)
+    try:
+        newer.start()
+        await newer.ready()
+        told = await old.until_probe("/readyz", lambda _status, told: "elsewhere" in told.get("detail", ""))
+        assert f":{newer.port}" in told["detail"], "it says where"
+        assert (await old.probe("/healthz"))[0] == 200
+        assert (await newer.probe("/readyz"))[0] == 200
+        await newer.kill()
+        assert (await old.ready())["role"] == "passive"
+    finally:
+        await newer.aclose()
+    assert await running.roles() == {"primary": "active", "standby": "passive"}
+
+
+async def test_an_active_robot_that_came_back_elsewhere_is_found_by_the_others(group: Group) -> None:
+    """No failover mode, no change of roles: only the address is another."""
+    await group.store.ensure_group(KEY, replace(SETTINGS, failover_mode=FailoverMode.MANUAL))
+    await group.start("primary", "standby")
+    await group["primary"].kill()
+    moved = group["primary"]
+    moved.port = free_port()
+    moved.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{moved.port}") as client:
+
+        async def ready() -> bool:
+            try:
+                return (await client.get("/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await until(ready, "it is ready at its new address")
+    answer = await group["standby"].client.post("/v1/memories", json={"content": "found"})
+    assert (answer.status_code, answer.headers["x-robotgroups-robot"]) == (201, "primary")
+
+
+async def test_a_port_that_is_taken_is_said_and_ends_the_process(group: Group) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", group["primary"].port))
+        taken.listen()
+        group["primary"].start()
+        assert await group["primary"].ended() not in {0, 2}
+    assert "address already in use" in group["primary"].log.read_text()
 
 
 async def test_without_any_active_robot_in_reach_a_write_is_503_with_retry_after(running: Group) -> None:

@@ -284,3 +284,11 @@ async def test_problems_match_their_documented_schema(client: httpx.AsyncClient)
     schema = operation["responses"]["422"]["content"][MEDIA_TYPE]["schema"]
     answer = await client.post("/v1/memories", json={})
     jsonschema.validate(answer.json(), schema)
+
+
+async def test_while_draining_every_answer_ends_its_connection(runtime: Runtime, client: httpx.AsyncClient) -> None:
+    assert "connection" not in (await client.get("/healthz")).headers
+    await runtime.hand_over()
+    for path in ("/healthz", "/readyz", "/v1/status"):
+        assert (await client.get(path)).headers["connection"] == "close"
+    assert (await client.get("/readyz")).json()["detail"] == "the robot is draining: it has been told to stop"

@@ -40,6 +40,8 @@ class Database:
         self._on_open = on_open
         self._store: Store | None = None
         self._reached = False
+        self.attempted = asyncio.Event()
+        """Set once the first attempt has come to something: before it nothing is known of Postgres."""
         self._wanted: dict[int, int] = {}
         self._received: dict[int, int] = {}
         self._problem: Problem | None = Problem(MEMORY_UNAVAILABLE, "Postgres has not been reached yet")
@@ -114,6 +116,7 @@ class Database:
         async with await Listener.open(self._opened().dsn) as listener:
             log.info("listening")
             self._reached, self._problem = True, None
+            self.attempted.set()
             DATABASE_UP.set(1)
             self._on_open()
             while True:
@@ -136,5 +139,6 @@ class Database:
         if problem != self._problem:
             log.warning("database link lost", reason=reason, error=str(error))
         self._problem = problem
+        self.attempted.set()
         DATABASE_UP.set(0)
         self._on_lost()

@@ -73,7 +73,7 @@ class FailureDetector:
         return [lease_suspect(found) for found in expired]
 
     def _beats_on(self, robot: RobotStatus) -> bool:
-        """Whether a robot that was declared failed has beaten since: it lives, and what is held of its container is wrong."""
+        """Whether a robot has beaten since it was declared failed: what is held of its container is wrong."""
         attempt = self._attempts.get(robot.name)
         # one beat may have been on its way
         return (

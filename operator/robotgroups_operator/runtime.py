@@ -110,6 +110,7 @@ class Operator:
             self._controllers[ref] = (controller, self._tasks.create_task(controller.run(), name=f"group {ref}"))
 
     async def _resync_forever(self) -> None:
+        await self._shared.database.attempted.wait()  # or every status would say first that Postgres is away
         while True:
             try:
                 await self._resync()
@@ -144,6 +145,8 @@ class Operator:
 
     async def _sweep_once(self) -> None:
         """Sweeps rows of groups that are gone; the order of the two lists matters (see `plan_sweep`)."""
+        if self._shared.database.problem is not None:
+            return  # it is called again when the link stands
         store = self._shared.database.store
         records = await store.list_groups(self._shared.cluster)
         living: set[str] = set()

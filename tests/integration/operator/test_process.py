@@ -36,7 +36,7 @@ async def own_bench(
     namespace = f"own-{tmp_path.name.replace('_', '-')[-30:].strip('-')}"
     api_server.kubectl("create", "namespace", namespace)
     postgres = PostgresServer(18)
-    postgres.start()
+    await asyncio.to_thread(postgres.start)
     (tmp_path / "dsn").write_text(postgres.dsn())
     process = OperatorProcess(access, tmp_path / "dsn", tmp_path, namespaces=namespace)
     process.start()
@@ -54,7 +54,7 @@ async def test_lives_through_the_absence_of_postgres(own_bench: tuple[Bench, Ope
     before = await bench.status("team")
     for robot in bench.robots:
         await robot.hang()
-    postgres.stop("immediate")
+    await asyncio.to_thread(postgres.stop, "immediate")
     await bench.until_condition("team", "MemoryAvailable", "False", "MemoryUnavailable")
     status = await bench.until_phase("team", "Unavailable")
     # what was known stays, and nobody is replaced or stopped
@@ -71,7 +71,7 @@ async def test_lives_through_the_absence_of_postgres(own_bench: tuple[Bench, Ope
         for body in (await bench.api.list(Kind.POD, bench.namespace)).items
     ]
     bench.robots.clear()
-    postgres.start()
+    await asyncio.to_thread(postgres.start)
     await bench.until_condition("team", "MemoryAvailable", "True", "Connected")
     dsn = (await bench.secret("team"))["dsn"]
     for name, ip in pods:
@@ -93,14 +93,15 @@ async def test_a_restart_changes_nothing(own_bench: tuple[Bench, OperatorProcess
         return [(await bench.get(kind, name))["metadata"]["resourceVersion"] for kind, name in kinds]
 
     before = await versions()
-    assert process.stop() == 0
-    process.start()
+    assert await asyncio.to_thread(process.stop) == 0  # in a thread: the robots go on beating
+    await asyncio.to_thread(process.start)
     await asyncio.sleep(4)  # a resync and more: time in which it is to do nothing
     assert await bench.status("team") == status
     assert await versions() == before
-    process.kill()
-    process.start()
+    await asyncio.to_thread(process.kill)
+    await asyncio.to_thread(process.start)
     await asyncio.sleep(4)
+    assert await bench.status("team") == status
     assert await versions() == before
     applied = [line for line in process.lines() if line["event"] == "applied"]
     assert len(applied) == 5  # those of the first start

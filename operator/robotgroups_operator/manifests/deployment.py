@@ -119,8 +119,9 @@ def _robot_container(group: Group, robot: Robot, template: Template) -> Manifest
             {"name": SECRETS_VOLUME, "mountPath": SECRETS_PATH, "readOnly": True},
             {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},  # noqa: S108  the pod's own, with a read-only root
         ],
-        # A robot starts in well under 3 s, but a cold node is slow: two minutes before it is restarted.
-        "startupProbe": _probe("/startupz", period=1, failures=120),
+        # A robot answers in well under 3 s, but a cold node is slow: two minutes before it is restarted. Not /startupz:
+        # a robot that waits for Postgres is not ready, but to restart it would only make it come later.
+        "startupProbe": _probe("/healthz", period=1, failures=120),
         "readinessProbe": _probe("/readyz", period=1, failures=2),
         # Presence and heartbeat end a hung robot's duty within a lease; a restart is the last resort.
         "livenessProbe": _probe("/healthz", period=10, failures=3),

@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import events, schemas
+from robotgroups_robot.problems import Problem, ProblemError, ProblemType
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
 
 router = APIRouter(prefix="/v1", tags=["group"], dependencies=[TOKEN])
@@ -30,14 +31,17 @@ async def status(runtime: RuntimeDep) -> schemas.StatusBody:
     )
 
 
-async def _serving(runtime: RuntimeDep) -> HostedRobot:
+async def _feeding(runtime: RuntimeDep) -> HostedRobot:
+    """The robot, before the answer begins. A robot that is about to stop raises ProblemError (503): no new streams."""
+    if runtime.ending.is_set():
+        raise ProblemError(Problem(ProblemType.NOT_SERVING, runtime.readiness().reason))
     return runtime.serving_robot()
 
 
 @router.get("/events", response_class=EventSourceResponse, responses=answers_with())
 async def change_feed(
     runtime: RuntimeDep,
-    robot: Annotated[HostedRobot, Depends(_serving)],
+    robot: Annotated[HostedRobot, Depends(_feeding)],
     after: Annotated[
         int | None, Query(ge=0, le=2**63 - 1, description="a revision; by default the present one")
     ] = None,

@@ -189,7 +189,7 @@ async def test_a_stopped_robot_is_fenced_and_a_write_that_hung_at_it_goes_on(run
 
 
 async def test_the_newer_of_two_processes_of_one_robot_is_the_robot(running: Group, tmp_path: Path) -> None:
-    """A pod that comes back from a cut-off node finds its successor: it waits, alive, not ready, and starts no fight."""
+    """A pod that comes back from a cut-off node finds its successor: it waits, alive, not ready, and fights nobody."""
     old = running["standby"]
     place = tmp_path / "newer"
     place.mkdir()

@@ -439,6 +439,7 @@ class HostedRobot:
                     break
         except GapError:
             await self._from_snapshot()
+        self._announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
         self.warm = True
         active = self.cache.named(Role.ACTIVE)
         if active != self._located or not all(self._endpoints.get(name) for name in active):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 import anyio
@@ -13,6 +13,21 @@ from robotgroups.errors import MemoryUnavailableError
 from robotgroups.models import GroupKey, GroupSettings, Registration, Remembered, RobotStatus
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store
+
+
+class Claim(TypedDict):
+    """Who writes, under which tenure."""
+
+    robot: str
+    tenure: int
+
+
+class Words(TypedDict):
+    """What a detector says."""
+
+    reason: str
+    detected_by: str
+
 
 KEY = GroupKey("local", "default", "invariants")
 

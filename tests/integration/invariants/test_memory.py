@@ -21,7 +21,7 @@ from robotgroups.models import ChangeKind, GroupKey, GroupSettings, Outcome
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store, robot_dsn
 
-from .conftest import KEY, Group
+from .conftest import KEY, Claim, Group
 
 pytestmark = pytest.mark.anyio
 
@@ -97,9 +97,9 @@ async def test_m2_a_retry_with_the_same_key_gets_the_same_answer(group: Group) -
 
 async def test_m2_tags_and_metadata_of_the_same_content_come_together(group: Group) -> None:
     await group.arrive("a")
-    say = {"robot": "a", "tenure": 1, "content": "same", "tokens": 1}
-    await group.store.remember(group.id, **say, tags=["b", "a"], metadata={"x": 1})
-    await group.store.remember(group.id, **say, tags=["c", "a"], metadata={"y": 2})
+    claim: Claim = {"robot": "a", "tenure": 1}
+    await group.store.remember(group.id, **claim, content="same", tokens=1, tags=["b", "a"], metadata={"x": 1})
+    await group.store.remember(group.id, **claim, content="same", tokens=1, tags=["c", "a"], metadata={"y": 2})
     memory = await group.store.memory(group.id, 1)
     assert (memory.tags, memory.metadata) == (("a", "b", "c"), {"x": 1, "y": 2})
 
@@ -131,7 +131,7 @@ async def test_m3_revisions_are_gap_free_and_in_commit_order_under_concurrent_wr
 async def test_m3_forget_restore_clear_transfer_and_their_events(group: Group) -> None:
     await group.arrive("a")
     kept, lost = await group.remember("kept"), await group.remember("lost")
-    tenure = {"robot": "a", "tenure": 1}
+    tenure: Claim = {"robot": "a", "tenure": 1}
     assert (await group.store.forget(group.id, **tenure, memory_id=lost.id)).revision == 4
     assert (await group.store.forget(group.id, **tenure, memory_id=lost.id)).revision == 4
     assert await group.store.recall_fulltext(group.id, "lost", limit=5) == []
@@ -226,14 +226,14 @@ async def test_m5_announcements_carry_revisions_and_nothing_else(group: Group) -
 
 async def test_recall_ranks_filters_and_breaks_ties_by_age(group: Group) -> None:
     await group.arrive("a")
-    said = {"robot": "a", "tenure": 1, "tokens": 1}
+    said: Claim = {"robot": "a", "tenure": 1}
     for content, tags, metadata in (
         ("Customer account prefers e-mail", ["db:postgresql"], {"vip": True}),
         ("Customer called; the customer was angry", ["db"], {}),
         ("Open ticket", ["database"], {}),
         ("Customer account prefers the phone", ["db:mysql"], {}),
     ):
-        await group.store.remember(group.id, **said, content=content, tags=tags, metadata=metadata)
+        await group.store.remember(group.id, **said, content=content, tokens=1, tags=tags, metadata=metadata)
 
     async def ids(**filters: object) -> list[int]:
         return [m.id for m in await group.store.recall_fulltext(group.id, "customers", limit=10, **filters)]  # type: ignore[arg-type]

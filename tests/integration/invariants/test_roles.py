@@ -22,10 +22,10 @@ from robotgroups.models import ChangeKind, FailoverMode, GroupSettings, Outcome,
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store, robot_dsn
 
-from .conftest import KEY, Group
+from .conftest import KEY, Claim, Group, Words
 
 pytestmark = pytest.mark.anyio
-REST = {"reason": "test", "detected_by": "test"}
+REST: Words = {"reason": "test", "detected_by": "test"}
 
 
 # -- R1 ------------------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ async def test_r2_a_tenure_of_the_past_does_not_count_even_when_the_robot_is_act
 async def test_r2_every_write_is_fenced(group: Group) -> None:
     await group.arrive("a")
     await group.remember("kept")
-    stale = {"robot": "b", "tenure": 1}
+    stale: Claim = {"robot": "b", "tenure": 1}
     for attempt in (
         group.store.forget(group.id, **stale, memory_id=1),
         group.store.restore(group.id, **stale, memory_id=1),

@@ -38,6 +38,7 @@ class GroupClient:
         self._numbers = itertools.count()
         self._waiting: dict[int, Future[Any]] = {}
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -72,7 +73,10 @@ class GroupClient:
         """Ends the driver and removes the pod."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            if self._reader is not None:
+                self._reader.join()
+            with self._process:  # waits, and closes its pipes
+                pass
         self._kube.delete(self._path, grace=0)
 
     def _start_pod(self) -> None:
@@ -111,7 +115,8 @@ class GroupClient:
             text=True,
             start_new_session=True,  # Ctrl-C is for us: we end it when we have cleaned up
         )
-        threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         if process.stdout is None or process.stderr is None:

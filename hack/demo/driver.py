@@ -95,6 +95,10 @@ class Driver:
         """Clear the working memory; how many there were."""
         return await self.client().clear_working_memory()
 
+    async def failover(self, robot: str) -> dict[str, Any]:
+        """Replace an active robot on request; who took over."""
+        return asdict(await self.client().failover(robot))
+
     async def load_start(self, name: str, text: str, rate: float, most: int = 10**9, writers: int = 8) -> None:
         """Start to remember `text` with numbers, `rate` a second, through the Service."""
         load = self._loads[name] = Load(text, rate, most)

@@ -63,9 +63,9 @@ BEGIN
     IF NOT FOUND THEN RETURN false; END IF;
     DELETE FROM presence WHERE group_id = p_group AND robot = p_robot RETURNING * INTO p;
     IF FOUND THEN PERFORM end_sessions(p.incarnation, p.backend_pid); END IF;
-    UPDATE groups SET active_target = greatest(active_target - 1, cardinality(active_robots(p_group)))
-        WHERE id = p_group AND (r.role = 'active' OR active_target > cardinality(active_robots(p_group))
-            AND r.role = 'failed' AND NOT EXISTS (SELECT FROM robots WHERE group_id = p_group AND role = 'failed'));
+    -- the place of an active robot goes with it; a vacancy stays for whoever is left to fill it
+    UPDATE groups SET active_target = least(active_target - (r.role = 'active')::integer,
+        (SELECT count(*) FROM robots WHERE group_id = p_group)) WHERE id = p_group;
     PERFORM apply_roles(p_group, '{}', format('%s left', p_robot));
     RETURN true;
 END $$;

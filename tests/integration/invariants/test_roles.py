@@ -327,3 +327,21 @@ async def test_editing_the_declaration_moves_only_what_it_changes(group: Group) 
     assert (change.left, change.moved) == (("a",), ("b",))
     assert await group.roles() == {"d": "active", "b": "passive", "c": "passive"}
     assert await group.store.reconcile_members(group.id, ["d"], ["b", "c"]) == type(change)((), (), ())
+
+
+async def test_a_vacancy_outlives_the_robot_that_left_it(group: Group) -> None:
+    a = await group.arrive("a")
+    b = await group.arrive("b", warm=False)
+    await group.die("a")
+    await group.store.declare_failed(group.id, "a", a.incarnation, **REST)
+    assert await group.store.leave(group.id, "a") is True
+    assert (await b.session.beat("b", applied=3, warm=True)).role is Role.ACTIVE
+
+
+async def test_the_place_of_an_active_robot_goes_with_it(group: Group) -> None:
+    await group.arrive("a")
+    b = await group.arrive("b")
+    assert await group.store.leave(group.id, "a") is True
+    assert (await b.session.beat("b", applied=2, warm=True)).role is Role.PASSIVE
+    with pytest.raises(NoActiveRobotError):
+        await group.store.remember(group.id, robot=None, tenure=None, content="to nobody", tokens=1)

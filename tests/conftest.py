@@ -8,6 +8,7 @@ login with the rights that the chart gives the operator.
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 import psycopg
@@ -65,9 +66,8 @@ def template(superuser_dsn: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture
-def dsn(superuser_dsn: str, template: str) -> Iterator[str]:
-    """The owner's connection string of a fresh, migrated database, dropped afterwards."""
+@contextmanager
+def _fresh(superuser_dsn: str, template: str) -> Iterator[str]:
     name = f"rg_{secrets.token_hex(6)}"
     with psycopg.connect(superuser_dsn, autocommit=True) as connection:
         connection.execute(
@@ -75,6 +75,20 @@ def dsn(superuser_dsn: str, template: str) -> Iterator[str]:
         )
         yield _with(superuser_dsn, dbname=name, user=OWNER, password="test")
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def dsn(superuser_dsn: str, template: str) -> Iterator[str]:
+    """The owner's connection string of a fresh, migrated database, dropped afterwards."""
+    with _fresh(superuser_dsn, template) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(superuser_dsn: str, template: str) -> Iterator[str]:
+    """As `dsn`, one for a module: for tests that keep out of each other's way."""
+    with _fresh(superuser_dsn, template) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,19 +1,29 @@
 """The HTTP API of two real robots, the passive one forwarding."""
 
 import json
+from collections.abc import AsyncIterator
 
 import anyio
 import httpx
 import pytest
 from robot_process import until
 
-from .conftest import Group
+from .conftest import SETTINGS, Group, declared
+
+
+@pytest.fixture(scope="module")
+async def shared(shared_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Group]:
+    """Two robots that these tests share: none changes roles."""
+    async with declared(shared_dsn, tmp_path_factory.mktemp("robots"), ["primary"], ["standby"]) as group:
+        await group.start("primary", "standby")
+        yield group
 
 
 @pytest.fixture
-async def running(group: Group) -> Group:
-    await group.start("primary", "standby")
-    return group
+async def running(shared: Group) -> Group:
+    """The two robots with an empty working memory."""
+    assert (await shared["primary"].client.delete("/v1/working-memory")).status_code == 200
+    return shared
 
 
 async def test_remember_is_acknowledged_and_recalled_by_both(running: Group) -> None:
@@ -126,28 +136,31 @@ async def test_the_feed_goes_on_where_a_client_was_cut_off(running: Group) -> No
     assert event["id"] == str(third["revision"])
 
 
-async def test_failover_on_request(running: Group) -> None:
-    answer = await running["standby"].client.post("/v1/failover")
+async def test_failover_on_request(group: Group) -> None:
+    await group.start("primary", "standby")
+    answer = await group["standby"].client.post("/v1/failover")
     assert answer.status_code == 200, answer.text
     assert (answer.json()["promoted"], answer.json()["failed"]) == ("standby", "primary")
     # the replaced robot registers again by itself, as what it is now
-    await running.until_roles(primary="passive", standby="active")
-    await running["primary"].until_probe("/readyz", lambda status, told: status == 200 and told["role"] == "passive")
-    written = await running["primary"].client.post("/v1/memories", json={"content": "after it"})
+    await group.until_roles(primary="passive", standby="active")
+    await group["primary"].until_probe("/readyz", lambda status, told: status == 200 and told["role"] == "passive")
+    written = await group["primary"].client.post("/v1/memories", json={"content": "after it"})
     assert (written.status_code, written.headers["x-robotgroups-robot"]) == (201, "standby")
 
 
-async def test_an_active_robot_can_be_asked_to_replace_itself(running: Group) -> None:
-    answer = await running["primary"].client.post("/v1/failover", json={"robot": "primary"})
+async def test_an_active_robot_can_be_asked_to_replace_itself(group: Group) -> None:
+    await group.start("primary", "standby")
+    answer = await group["primary"].client.post("/v1/failover", json={"robot": "primary"})
     assert (answer.status_code, answer.json()["promoted"]) == (200, "standby")
-    await running.until_roles(primary="passive", standby="active")
+    await group.until_roles(primary="passive", standby="active")
 
 
-async def test_failover_without_a_passive_robot_is_409(running: Group) -> None:
-    await running["standby"].kill()
-    answer = await running["primary"].client.post("/v1/failover")
+async def test_failover_without_a_passive_robot_is_409(group: Group) -> None:
+    await group.start("primary", "standby")
+    await group["standby"].kill()
+    answer = await group["primary"].client.post("/v1/failover")
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:robotgroups:problem:no-passive-robot")
-    unknown = await running["primary"].client.post("/v1/failover", json={"robot": "nobody"})
+    unknown = await group["primary"].client.post("/v1/failover", json={"robot": "nobody"})
     assert unknown.status_code == 422
 
 
@@ -168,14 +181,20 @@ async def test_refusals_over_the_wire(running: Group) -> None:
 
 
 async def test_metrics_tell_how_the_robot_stands(running: Group) -> None:
+    written = 'robotgroups_http_requests_total{method="POST",route="/v1/memories",status="201"}'
+
+    async def values() -> dict[str, str]:
+        text = (await running["primary"].client.get("/metrics")).text
+        return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+    before = float((await values()).get(written, 0))
     await running["primary"].client.post("/v1/memories", json={"content": "one memory"})
-    text = (await running["primary"].client.get("/metrics")).text
-    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert values['robotgroups_robot_role{role="active"}'] == "1.0"
-    assert values["robotgroups_robot_serving"] == "1.0"
-    assert values["robotgroups_working_memory_max_tokens"] == "8000.0"
-    assert float(values["robotgroups_heartbeat_age_seconds"]) < 1.5
-    assert values['robotgroups_http_requests_total{method="POST",route="/v1/memories",status="201"}'] == "1.0"
+    after = await values()
+    assert float(after[written]) == before + 1
+    assert after['robotgroups_robot_role{role="active"}'] == "1.0"
+    assert after["robotgroups_robot_serving"] == "1.0"
+    assert after["robotgroups_working_memory_max_tokens"] == "8000.0"
+    assert float(after["robotgroups_heartbeat_age_seconds"]) < SETTINGS.lease_ms / 1000
 
 
 async def test_no_secret_is_logged(running: Group) -> None:
@@ -188,7 +207,7 @@ async def test_no_secret_is_logged(running: Group) -> None:
         assert secret not in text
 
 
-async def events(stream: httpx.Response):  # type: ignore[no-untyped-def]
+async def events(stream: httpx.Response) -> AsyncIterator[dict[str, str]]:
     """Events of a stream, as dictionaries of their fields."""
     fields: dict[str, str] = {}
     async for line in stream.aiter_lines():

@@ -29,7 +29,7 @@ from robotgroups_robot.problems import MEDIA_TYPE, Problem, ProblemType
 )
 def test_an_error_of_the_library_becomes_a_problem(error: errors.RobotGroupsError, status: int, slug: str) -> None:
     response = problems.of_error(error).response()
-    document = json.loads(response.body)
+    document = json.loads(bytes(response.body))
     assert (response.status_code, document["status"], document["detail"]) == (status, status, "no")
     assert document["type"] == f"urn:robotgroups:problem:{slug}"
     assert response.media_type == MEDIA_TYPE

@@ -6,8 +6,12 @@ idempotency key through all of its tries, so that it is done once (M2). ``Client
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -24,7 +28,13 @@ DEADLINE_S = 30.0
 REQUEST_TIMEOUT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 
+# The service sends a comment every 15 s when there is no change: longer silence is a lost connection.
+FEED_SILENCE_S = 45.0
+REOPEN_PAUSE_S = 0.1
+
 T = TypeVar("T")
+R = TypeVar("R", Remembered, Revised, FailoverResult)
+logger = logging.getLogger(__name__)
 _PROBLEM = "urn:robotgroups:problem:"
 _ERRORS: dict[str, Callable[[str], errors.RobotGroupsError]] = {
     "unknown-memory": errors.UnknownMemoryError,
@@ -95,7 +105,7 @@ class AsyncClient:
         if originator is not None:
             body["originator"] = originator
         answer = await self._ask("POST", "/v1/memories", json=body, headers={"Idempotency-Key": key or uuid4().hex})
-        return Remembered(**answer)
+        return _read(Remembered, answer)
 
     async def recall(
         self,
@@ -135,11 +145,11 @@ class AsyncClient:
 
     async def forget(self, memory_id: int) -> Revised:
         """Hide a memory until it is restored. UnknownMemoryError."""
-        return Revised(**await self._ask("DELETE", f"/v1/memories/{memory_id}"))
+        return _read(Revised, await self._ask("DELETE", f"/v1/memories/{memory_id}"))
 
     async def restore(self, memory_id: int) -> Revised:
         """Bring a forgotten memory back. UnknownMemoryError."""
-        return Revised(**await self._ask("POST", f"/v1/memories/{memory_id}/restore"))
+        return _read(Revised, await self._ask("POST", f"/v1/memories/{memory_id}/restore"))
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; returns how many left it (0 when a try before had done it and its answer was lost)."""
@@ -153,36 +163,53 @@ class AsyncClient:
 
         """
         try:
-            return FailoverResult(**await self._once("POST", "/v1/failover", json={"robot": robot}))
+            return _read(FailoverResult, await self._once("POST", "/v1/failover", json={"robot": robot}))
         except httpx.TransportError as error:
             raise _lost(error) from error
 
-    async def events(self, after: int | None = None) -> AsyncIterator[Change]:
-        """Changes after a revision (None: from now on), without end, over lost connections and failovers."""
+    async def events(self, after: int | None = None) -> AsyncGenerator[Change, None]:
+        """Changes after a revision (None: from now on), without end and without gaps, over lost connections (M5).
+
+        Raises:
+            MemoryUnavailableError, ServiceError: no connection to the feed for a whole deadline.
+
+        """
+        seen = int((await self.status())["revision"]) if after is None else after
         while True:
-            async for attempt in self._tries():
-                with attempt:
-                    async for change in self._events_once(after):
-                        after = change.revision
+            answer = await self._retried(partial(self._open_feed, seen))
+            try:
+                async for line in answer.aiter_lines():
+                    if line.startswith("data:"):
+                        change = Change.from_json(json.loads(line.removeprefix("data:")))
+                        seen = change.revision
                         yield change
+            except httpx.TransportError as error:
+                logger.info("the feed was lost after revision %d, going on there: %r", seen, error)
+            finally:
+                await answer.aclose()
+            await asyncio.sleep(REOPEN_PAUSE_S)
 
     # -- one try, and many -------------------------------------------------------------------------------------------
 
-    async def _events_once(self, after: int | None) -> AsyncIterator[Change]:
-        parameters = {} if after is None else {"after": after}
-        async with self._http.stream("GET", "/v1/events", params=parameters, timeout=None) as answer:
-            if answer.status_code != httpx.codes.OK:
-                await answer.aread()
-                raise _error_of(answer)
-            async for line in answer.aiter_lines():
-                if line.startswith("data:"):
-                    yield Change.from_json(json.loads(line.removeprefix("data:")))
+    async def _open_feed(self, after: int) -> httpx.Response:
+        request = self._http.build_request(
+            "GET", "/v1/events", params={"after": after}, timeout=httpx.Timeout(REQUEST_TIMEOUT_S, read=FEED_SILENCE_S)
+        )
+        answer = await self._http.send(request, stream=True)
+        if answer.is_success:
+            return answer
+        await answer.aread()
+        await answer.aclose()
+        raise _error_of(answer)
 
     async def _ask(self, method: str, path: str, **request: Any) -> Any:
+        return await self._retried(lambda: self._once(method, path, **request))
+
+    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             async for attempt in self._tries():
                 with attempt:
-                    return await self._once(method, path, **request)
+                    return await call()
         except httpx.TransportError as error:
             raise _lost(error) from error
         raise AssertionError("tenacity reraises")
@@ -208,6 +235,11 @@ _backoff = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S
 def _pause(state: RetryCallState) -> float:
     # Retry-After is what a robot says that has lost Postgres; a failover is over sooner: its second is the most we wait
     return min(_backoff(state), LONGEST_PAUSE_S)
+
+
+def _read(kind: type[R], answer: Mapping[str, Any]) -> R:
+    """A result out of an answer; what a newer service says beyond it is passed over."""
+    return kind(**{field.name: answer[field.name] for field in fields(kind)})
 
 
 def _lost(error: httpx.TransportError) -> errors.MemoryUnavailableError:

@@ -24,6 +24,7 @@ RobotGroupsError
 │   ├── PoolerError
 │   └── DatabaseConfigError
 ├── MemoryUnavailableError              Postgres is away: try again
+├── ClosedError                         it has been shut down
 └── ServiceError                        what the HTTP service answered, with its problem details
 """
 
@@ -138,6 +139,10 @@ class DatabaseConfigError(SetupError):
 
 class MemoryUnavailableError(RobotGroupsError):
     """Postgres cannot be reached or has just gone away; the operation may be tried again."""
+
+
+class ClosedError(RobotGroupsError):
+    """It has been shut down: open it again."""
 
 
 class ServiceError(RobotGroupsError):

@@ -13,12 +13,13 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from robotgroups import errors, migrations, tokens
 from robotgroups import timeframe as timeframes
-from robotgroups.context import Context
+from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Remembered, Role
 from robotgroups.recall import check_recall
@@ -49,6 +50,7 @@ class AsyncRobotGroup:
         self._store = store
         self._id = group_id
         self._hosted: dict[str, HostedRobot] = {}
+        self._left_stats = SyncStats()
 
     @classmethod
     async def open(
@@ -123,7 +125,10 @@ class AsyncRobotGroup:
             ArgumentError, IdempotencyConflictError, MemoryUnavailableError.
 
         """
+        if not content.strip():
+            raise errors.ArgumentError(f"content must not be blank: {content!r}")
         size = tokens.count(content)
+        originator = self._first_active() if originator is None else originator
 
         async def write(robot: str | None, tenure: int | None) -> Remembered:
             return await self._store.remember(
@@ -162,17 +167,22 @@ class AsyncRobotGroup:
         return list((await self._store.snapshot(self._id)).working_memory)
 
     async def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
-        """The working set as text for an LLM, from the cache of a robot of this process.
+        """The working set as text for an LLM. ``max_tokens`` None: the group's budget.
 
         Raises:
             UnknownStrategyError, ArgumentError.
-            NoActiveRobotError: this process hosts no robot.
 
         """
-        await self._catch_up()
-        for robot in self._hosted.values():
-            return robot.context(strategy=strategy, max_tokens=max_tokens)
-        raise errors.NoActiveRobotError("context comes from a robot's cache, and this process hosts none: name one")
+        chosen = strategy_named(strategy)
+        snapshot = await self._store.snapshot(self._id)
+        return assemble(
+            snapshot.working_memory,
+            strategy=chosen,
+            max_tokens=snapshot.max_tokens if max_tokens is None else max_tokens,
+            revision=snapshot.revision,
+            now=datetime.now(UTC),
+            tokenizer=tokens.DEFAULT,
+        )
 
     async def forget(self, memory_id: int) -> None:
         """Hide a memory until it is restored. UnknownMemoryError."""
@@ -213,8 +223,7 @@ class AsyncRobotGroup:
 
     async def remove(self, name: str) -> None:
         """Take a robot out of the group, the last active one too. A stranger is none: nothing happens."""
-        if robot := self._hosted.pop(name, None):
-            await robot.stop()
+        await self._let_go(name)
         await self._store.leave(self._id, name)
 
     async def promote(self, name: str) -> None:
@@ -240,8 +249,7 @@ class AsyncRobotGroup:
         """
         await self._report()
         done = await self._store.failover(self._id, failed, detected_by="sdk")
-        if robot := self._hosted.pop(done.failed, None):
-            await robot.stop()
+        await self._let_go(done.failed)
         await self._catch_up()
         return done.promoted
 
@@ -266,14 +274,16 @@ class AsyncRobotGroup:
         """Bring every robot of this process up to date."""
         return await self._sync(list(self._hosted.values()))
 
-    def sync_stats(self) -> SyncStats:
-        """What the caches of this process's robots have taken in, added up."""
-        stats = [r.stats for r in self._hosted.values()]
-        return SyncStats(
-            nodes_synced=sum(s.nodes_synced for s in stats),
-            evictions_synced=sum(s.evictions_synced for s in stats),
-            notifications_received=sum(s.notifications_received for s in stats),
-        )
+    def sync_stats(self) -> dict[str, int]:
+        """What the caches of this process's robots have taken in, added up.
+
+        A mapping of nodes_synced, evictions_synced and notifications_received; robots that have left count too.
+        """
+        total = asdict(self._left_stats)
+        for robot in self._hosted.values():
+            for name, count in asdict(robot.stats).items():
+                total[name] += count
+        return total
 
     @property
     def channel(self) -> Channel:
@@ -316,8 +326,23 @@ class AsyncRobotGroup:
     async def _join(self, name: str, role: Role) -> None:
         _check_names(self.name, [name], [])
         await self._store.join(self._id, name, role)
+        await self._let_go(name)  # it was replaced while it was hosted here
         await self._host(name)
         await self._report()
+
+    async def _let_go(self, name: str) -> None:
+        if robot := self._hosted.pop(name, None):
+            await robot.stop()
+            self._left_stats = SyncStats(
+                *(a + b for a, b in zip(astuple(self._left_stats), astuple(robot.stats), strict=True))
+            )
+
+    def _first_active(self) -> str | None:
+        """The first active robot, as a robot of this process knows it; None leaves it to Postgres."""
+        for robot in self._hosted.values():
+            for name in robot.cache.named(Role.ACTIVE):
+                return name
+        return None
 
     async def _write(self, originator: str | None, write: Callable[[str | None, int | None], Awaitable[T]]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.

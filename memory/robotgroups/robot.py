@@ -88,7 +88,7 @@ class HostedRobot:
         self._present = False
         self._leaving = False
         self._renewed_at = -1e9
-        self._trouble = ""
+        self._trouble, self._noted = "", logging.NOTSET
         self._announced = 0
         self._acknowledged = 0
         self._endpoints: dict[str, str] = {}
@@ -337,7 +337,7 @@ class HostedRobot:
                     async with session:
                         await self._live(session)
                 except (MemoryUnavailableError, ReplacedError) as error:
-                    self._note(error)
+                    self._note(error, logging.INFO)  # a warning when the first try to return fails too
                 session = await self._return()
         except asyncio.CancelledError:
             raise
@@ -346,9 +346,10 @@ class HostedRobot:
             self._present = False
             async with self._changed:
                 self._changed.notify_all()
-            logger.exception("robot %s ended", self.name)
             if not isinstance(error, RobotGroupsError):
+                logger.exception("robot %s ended", self.name)
                 raise
+            logger.warning("robot %s ended: %s", self.name, error)
 
     async def _live(self, session: PresenceSession) -> None:
         """Hear, catch up and beat, until the session is lost or the place is taken. Raises ReplacedError."""
@@ -483,8 +484,9 @@ class HostedRobot:
         self._acknowledged = max(self._acknowledged, revised.revision)
         return revised
 
-    def _note(self, error: RobotGroupsError) -> None:
-        if str(error) != self._trouble:
-            logger.warning("robot %s: %s", self.name, error)
+    def _note(self, error: RobotGroupsError, level: int = logging.WARNING) -> None:
+        if (level, str(error)) != (self._noted, self._trouble):
+            logger.log(level, "robot %s: %s", self.name, error)
+        self._noted = level
         self._trouble = str(error)
         self._present = False

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from robotgroups import timeframe as timeframes
 from robotgroups.client import DEADLINE_S, AsyncClient
 from robotgroups.context import Context
+from robotgroups.errors import ClosedError
 from robotgroups.group import AsyncRobotGroup, Channel
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
-from robotgroups.robot import SyncStats
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class _Loop:
-    """An event loop in a thread of its own, until ``close``."""
+    """An event loop in a thread of its own, until ``close``.
 
-    def __init__(self) -> None:
-        self._manager: AbstractContextManager[BlockingPortal] | None = start_blocking_portal("asyncio")
-        self._portal = self._manager.__enter__()
+    The thread is a daemon: a script that forgets to shut down, or dies of an exception, still ends.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=what, daemon=True)
+        self._thread.start()
 
     def run(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a coroutine function there and wait for what it returns or raises."""
-        return self._portal.call(partial(call, *args, **kwargs))
+        """Run a coroutine function there and wait for what it returns or raises.
+
+        Raises:
+            ClosedError: after ``close``.
+
+        """
+        if self._loop.is_closed():
+            raise ClosedError(f"{self._what} has been shut down: open it again")
+
+        async def awaited() -> T:
+            return await call(*args, **kwargs)
+
+        future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
 
     def close(self) -> None:
-        """End the loop. Safe to call twice."""
-        manager, self._manager = self._manager, None
-        if manager is not None:
-            manager.__exit__(None, None, None)
+        """End the loop."""
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_asyncgens(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class RobotGroup:
@@ -55,18 +76,21 @@ class RobotGroup:
         max_tokens: int | None = None,
         dsn: str | None = None,
     ) -> None:
-        self._loop = _Loop()
+        self._loop = _Loop(f"group {name}")
         try:
             self._group = self._loop.run(AsyncRobotGroup.open, name, active, passive, max_tokens=max_tokens, dsn=dsn)
         except BaseException:
             self._loop.close()
             raise
         self._open = True
+        # after embedded.start, which registers the end of Postgres: this is to come before that
+        atexit.register(self.shutdown)
 
     def shutdown(self) -> None:
         """End the presence of this process's robots; roles stay. Safe to call twice."""
         if self._open:
             self._open = False
+            atexit.unregister(self.shutdown)
             try:
                 self._loop.run(self._group.shutdown)
             finally:
@@ -180,13 +204,14 @@ class RobotGroup:
         """Bring every robot of this process up to date."""
         return self._loop.run(self._group.sync_all)
 
-    def sync_stats(self) -> SyncStats:
-        """What the caches of this process's robots have taken in."""
+    def sync_stats(self) -> dict[str, int]:
+        """What the caches of this process's robots have taken in: nodes, evictions, notifications."""
         return self._group.sync_stats()
 
     def is_member(self, name: str) -> bool:
         """Whether the group has a robot of this name."""
-        return name in self.active + self.passive + tuple(self.status()["failed"])
+        status = self.status()
+        return name in [*status["active"], *status["passive"], *status["failed"]]
 
     def is_active(self, name: str) -> bool:
         """Whether the robot is active."""
@@ -212,14 +237,14 @@ class RobotGroup:
         return self._group.channel
 
     @property
-    def active(self) -> tuple[str, ...]:
+    def active(self) -> list[str]:
         """Names of the active robots, in declared order."""
-        return tuple(self.status()["active"])
+        return list(self.status()["active"])
 
     @property
-    def passive(self) -> tuple[str, ...]:
+    def passive(self) -> list[str]:
         """Names of the passive robots, in declared order."""
-        return tuple(self.status()["passive"])
+        return list(self.status()["passive"])
 
     @property
     def max_tokens(self) -> int:
@@ -237,7 +262,7 @@ class Client:
 
     def __init__(self, url: str, token: str, *, deadline: float = DEADLINE_S) -> None:
         self._client = AsyncClient(url, token, deadline=deadline)
-        self._loop = _Loop()
+        self._loop = _Loop(f"client of {url}")
         self._open = True
 
     def close(self) -> None:
@@ -323,5 +348,8 @@ class Client:
     def events(self, after: int | None = None) -> Iterator[Change]:
         """Changes after a revision (None: from now on), without end."""
         feed = self._client.events(after)
-        while True:
-            yield self._loop.run(feed.__anext__)
+        try:
+            while True:
+                yield self._loop.run(feed.__anext__)
+        finally:
+            self._loop.run(feed.aclose)

@@ -94,6 +94,7 @@ _OF_ERROR: tuple[tuple[type[errors.RobotGroupsError], ProblemType], ...] = (
     (errors.MissingFeatureError, ProblemType.MISSING_FEATURE),
     (errors.MemoryUnavailableError, ProblemType.MEMORY_UNAVAILABLE),
     (errors.SetupError, ProblemType.MEMORY_UNAVAILABLE),
+    (errors.ClosedError, ProblemType.NOT_SERVING),
     (errors.ReplacedError, ProblemType.NOT_SERVING),
     (errors.HostedElsewhereError, ProblemType.NOT_SERVING),
     (errors.UnknownGroupError, ProblemType.NOT_SERVING),

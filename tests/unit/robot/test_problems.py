@@ -22,6 +22,7 @@ from robotgroups_robot.problems import MEDIA_TYPE, Problem, ProblemType
         (errors.MissingFeatureError("no"), 501, "missing-feature"),
         (errors.MemoryUnavailableError("no"), 503, "memory-unavailable"),
         (errors.ReplacedError("no"), 503, "not-serving"),
+        (errors.ClosedError("no"), 503, "not-serving"),
         (errors.UnknownGroupError("no"), 503, "not-serving"),
         (errors.NotPermittedError("no"), 403, "not-permitted"),
     ],

@@ -70,7 +70,9 @@ integration: venv programs ## tests on embedded Postgres (18, then 17) and on a 
 
 e2e: load ## tests on the cluster
 	@mkdir -p $(COVERAGE)
-	@$(IN_CLUSTER) set -x; COVERAGE_FILE=$(COVERAGE)/.coverage.e2e $(PYTEST) tests/e2e
+	@$(IN_CLUSTER) tests=tests/e2e; \
+	if [ "$$($(PYTHON_IN_VENV) -m clusters kind)" = local ]; then tests="$$tests tests/local_cluster"; fi; set -x; \
+	COVERAGE_FILE=$(COVERAGE)/.coverage.e2e $(PYTEST) $$tests
 
 coverage: venv ## report what the tests of this checkout have covered
 	@cd $(COVERAGE) && $(CURDIR)/$(VENV)/bin/coverage combine --quiet --keep --rcfile=$(CURDIR)/pyproject.toml \

@@ -20,6 +20,7 @@ def main() -> int:
     commands.add_parser("down", help="take it down")
     commands.add_parser("load", help="load the images of the last `make images`")
     commands.add_parser("describe", help="print which it is")
+    commands.add_parser("kind", help="print existing, kind or local")
     commands.add_parser("env", help="print the shell's export of KUBECONFIG and PATH")
     arguments = parser.parse_args()
     try:
@@ -43,6 +44,8 @@ def _run(cluster: Cluster, arguments: argparse.Namespace) -> None:
             cluster.load(list(record.read().values()))
         case "describe":
             print(cluster.describe())
+        case "kind":
+            print(cluster.kind)
         case "env":
             for name in ("KUBECONFIG", "PATH"):
                 print(f"export {name}={shlex.quote(cluster.environment()[name])}")

@@ -33,8 +33,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("bin", help="print the directory that has kubectl and helm")
     loading = commands.add_parser("load", help="load image archives into the nodes that do not have them")
     loading.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
-    client = commands.add_parser("kubectl", help="run kubectl against the cluster", add_help=False)
-    client.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser("kubectl", help="run kubectl against the cluster (all that follows is kubectl's)")
     for name, help_text in (("cut", "pull a node's network cable"), ("heal", "plug it in again")):
         commands.add_parser(name, help=help_text).add_argument("node")
     for name, help_text in (
@@ -51,7 +50,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Runs one command; a ClusterError is told in one line."""
-    arguments = parser().parse_args()
+    words = sys.argv[1:]
+    kubectl_words = words[1:] if words[:1] == ["kubectl"] else []
+    arguments = parser().parse_args(words[:1] if kubectl_words else words)
+    arguments.kubectl_words = kubectl_words
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
@@ -101,7 +103,7 @@ def _on_running(running: State, arguments: argparse.Namespace) -> int:
         case "kubectl":
             kubectl = running.places.bin / "kubectl"
             environment = os.environ | {"KUBECONFIG": str(running.places.kubeconfig)}
-            os.execve(kubectl, ["kubectl", *arguments.arguments], environment)  # noqa: S606 (no shell wanted)
+            os.execve(kubectl, ["kubectl", *arguments.kubectl_words], environment)  # noqa: S606 (no shell wanted)
         case "cut" | "heal":
             by_name = {machine.name: machine for machine in running.machines}
             if arguments.node not in by_name:

@@ -31,6 +31,11 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
 
+    @property
+    def namespace_terminating(self) -> bool:
+        """Whether the namespace is being deleted, so that nothing can be made in it."""
+        return self.status == HTTPStatus.FORBIDDEN and "is being terminated" in str(self)
+
 
 class NotFoundError(ApiError):
     """The object, or its kind, is not there."""

@@ -162,7 +162,7 @@ def _refusal(step: Apply, error: ApiError) -> Problem | str:
     if isinstance(error, ConflictError):
         # made or replaced by somebody between our look and our write: look again
         return _conflict(step) if step.found is None else f"{title} changed meanwhile"
-    if "is being terminated" in str(error):
+    if error.namespace_terminating:
         return f"namespace {step.manifest['metadata']['namespace']} is being deleted"
     if error.status in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.BAD_REQUEST):
         return Problem("InvalidTemplate", f"{title} was refused: {error}: correct the template")

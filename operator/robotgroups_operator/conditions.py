@@ -31,14 +31,20 @@ def group_phase(seen: Observation) -> Phase:
         return Phase.SUSPENDED
     if seen.all_well:
         return Phase.READY
-    active = {robot.name for robot in seen.robots if robot.known is not None and robot.known.role is Role.ACTIVE}
-    if seen.memory and seen.mode is FailoverMode.AUTOMATIC and seen.standing_by:
-        vacancies = seen.active_declared - len(active)
-        if any(suspect.robot in active for suspect in seen.suspects) or (vacancies > 0 and seen.was_up):
-            return Phase.FAILING_OVER
+    if _is_failing_over(seen):
+        return Phase.FAILING_OVER
     if seen.serving:
         return Phase.DEGRADED
     return Phase.UNAVAILABLE if seen.was_up else Phase.PENDING
+
+
+def _is_failing_over(seen: Observation) -> bool:
+    """Whether an active robot is missing that a warm standby is about to replace."""
+    if not (seen.standing_by and seen.was_up and seen.mode is FailoverMode.AUTOMATIC):
+        return False
+    live = [robot for robot in seen.robots if robot.known and robot.known.role is Role.ACTIVE and robot.known.live]
+    suspected = {suspect.robot for suspect in seen.suspects}
+    return len(live) < seen.active_declared or any(robot.name in suspected for robot in live)
 
 
 def robot_message(robot: RobotView) -> str | None:

@@ -55,7 +55,7 @@ def _same(desired: Any, found: Any, path: str) -> bool:
         return True
     if found is None:
         return desired in ("", None)  # the API server drops empty values
-    if ".resources." in path:
+    if ".resources." in f".{path}":
         return _quantity(desired) == _quantity(found)
     return False
 

@@ -36,6 +36,6 @@ def configure_logging(level: LogLevel, log_format: LogFormat) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # they would print requests, one line for each
-    for noisy in ("asyncio", "aiohttp.access", "kopf.objects"):
+    # they would print a line for each request or probe
+    for noisy in ("asyncio", "aiohttp.access", "kopf.objects", "kopf.activities.probe"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -127,11 +127,13 @@ class Reporter:
                 "uid": metadata["uid"],
             },
         }
-        log.info("event", group=str(self._ref), reason=notice.reason, message=notice.message)
         try:
             await self._api.create(Kind.EVENT, event)
+            log.info("event", group=str(self._ref), reason=notice.reason, message=notice.message)
         except ConflictError:
             log.debug("event was posted already", group=str(self._ref), revision=notice.revision)
         except ApiError as error:
+            if error.namespace_terminating:
+                return
             # an Event is a courtesy: it must not keep the group from being looked after
             log.warning("event not posted", group=str(self._ref), reason=notice.reason, error=str(error))

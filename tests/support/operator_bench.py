@@ -364,9 +364,14 @@ class PlayedPod:
     async def _write(self, phase: str, state: JsonObject, *, ready: bool) -> None:
         truth = "True" if ready else "False"
         container = {
-            "name": "robot", "image": IMAGE, "imageID": "", "restartCount": max(self._containers - 1, 0), "ready": ready,
-            "containerID": self._id, "state": state,
-        }  # fmt: skip
+            "name": "robot",
+            "image": IMAGE,
+            "imageID": "",
+            "restartCount": max(self._containers - 1, 0),
+            "ready": ready,
+            "containerID": self._id,
+            "state": state,
+        }
         status = {
             "phase": phase,
             "podIP": self.ip,

@@ -1,6 +1,7 @@
 """A group's children: made, put back, and nobody else's touched."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from operator_bench import IMAGE, Bench, eventually
@@ -85,7 +86,7 @@ async def test_puts_back_a_deleted_child(bench: Bench, kind: Kind, name: str) ->
     await bench.api.delete(kind, bench.namespace, name, uid=before["metadata"]["uid"])
 
     async def back() -> bool:
-        return (await bench.get(kind, name))["metadata"]["uid"] != before["metadata"]["uid"]
+        return bool((await bench.get(kind, name))["metadata"]["uid"] != before["metadata"]["uid"])
 
     await eventually(back)
     after = await bench.get(kind, name)
@@ -127,7 +128,7 @@ async def test_touches_no_strangers_object(bench: Bench) -> None:
 
 
 async def test_tells_what_the_api_server_refuses(bench: Bench) -> None:
-    bad = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    bad: dict[str, Any] = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
     template = {"affinity": {"nodeAffinity": bad}}
     await bench.apply("team", {"active": [{"name": "first", "template": template}, {"name": "good"}]})
     condition = await bench.until_condition("team", "Ready", "False", "InvalidTemplate")

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from operator_bench import Bench, PlayedPod, PlayedRobot, eventually
 
@@ -9,7 +10,7 @@ from robotgroups.models import Role
 from robotgroups.store import Store
 
 FAILOVER = {"heartbeat": "100ms", "lease": "1s"}
-SPEC = {"active": [{"name": "first"}], "passive": [{"name": "second"}], "failover": FAILOVER}
+SPEC: dict[str, Any] = {"active": [{"name": "first"}], "passive": [{"name": "second"}], "failover": FAILOVER}
 
 
 @dataclass
@@ -23,14 +24,14 @@ class Pair:
     second: PlayedRobot
 
 
-async def ready_pair(bench: Bench, store: Store, spec: dict[str, object] = SPEC) -> Pair:
+async def ready_pair(bench: Bench, store: Store, spec: dict[str, Any] = SPEC) -> Pair:
     await bench.apply("team", dict(spec))
     await bench.until_children("team", ["first", "second"])
     number = await store.find_group(await bench.key("team"))
-    pods = [await bench.start_pod("team", name) for name in ("first", "second")]
-    robots = [await bench.start_robot("team", number, pod) for pod in pods]
+    first, second = [await bench.start_pod("team", name) for name in ("first", "second")]
+    robots = [await bench.start_robot("team", number, pod) for pod in (first, second)]
     await bench.until_phase("team", "Ready")
-    return Pair(number, *pods, *robots)
+    return Pair(number, first, second, robots[0], robots[1])
 
 
 async def until_role(pod: PlayedPod, role: str, serving: str) -> None:
@@ -47,8 +48,11 @@ async def test_becomes_ready(bench: Bench, store: Store) -> None:
     await until_role(pair.first_pod, "active", "true")
     await until_role(pair.second_pod, "passive", "true")
     for kind, reason in (
-        ("Ready", "RobotsReady"), ("FailoverReady", "StandbyReady"), ("InSync", "Applied"), ("MemoryAvailable", "Connected"),
-    ):  # fmt: skip
+        ("Ready", "RobotsReady"),
+        ("FailoverReady", "StandbyReady"),
+        ("InSync", "Applied"),
+        ("MemoryAvailable", "Connected"),
+    ):
         await bench.until_condition("team", kind, "True", reason)
     await bench.until_condition("team", "Progressing", "False", "Settled")
     robots = {robot["name"]: robot for robot in (await bench.status("team"))["robots"]}

@@ -19,9 +19,16 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
 Text = Annotated[str, AfterValidator(limits.check_text)]
 RobotName = Annotated[Text, Field(min_length=1, max_length=63)]
-Tag = Annotated[Text, Field(min_length=1, max_length=limits.MAX_TAG_CHARACTERS, pattern=r"\S")]
+Words = Annotated[Text, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"})]
+Tag = Annotated[Words, Field(max_length=limits.MAX_TAG_CHARACTERS)]
 Tags = Annotated[list[Tag], Field(max_length=limits.MAX_TAGS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
 
@@ -32,8 +39,8 @@ class RememberRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     content: Annotated[
-        Text,
-        Field(pattern=r"\S", description=f"what to remember; at most {limits.MAX_CONTENT_BYTES} bytes of UTF-8 (413)"),
+        Words,
+        Field(description=f"what to remember; at most {limits.MAX_CONTENT_BYTES} bytes of UTF-8 (413)"),
     ]
     tags: Annotated[Tags, Field(description="labels; `a:b` is found by recall with tag `a` too")] = []
     metadata: Annotated[Metadata, Field(description="a JSON object of your own")] = {}

@@ -1,20 +1,30 @@
 """Memory: remember, recall, working memory, context, forget and restore."""
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import JsonValue
 
+from robotgroups.context import ContextStrategy
+from robotgroups.recall import RecallStrategy
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import limits, schemas
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
 
+
+def _one_of(choices: type[StrEnum]) -> dict[str, JsonValue]:
+    """For OpenAPI alone: the library refuses any other, by name."""
+    return {"enum": [choice.value for choice in choices]}
+
+
 router = APIRouter(prefix="/v1", tags=["memory"], dependencies=[TOKEN])
 
 MemoryId = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1)]
-Words = Annotated[schemas.Text, Query(max_length=limits.MAX_QUERY_CHARACTERS)]
+Words = Annotated[schemas.Words, Query(max_length=limits.MAX_QUERY_CHARACTERS)]
 Key = Annotated[
     str | None,
     Header(
@@ -104,7 +114,7 @@ async def recall(
     *,
     q: Words,
     limit: Annotated[int, Query(ge=1, le=limits.MAX_RECALL)] = 10,
-    strategy: Annotated[schemas.Text, Query(max_length=64)] = "fulltext",
+    strategy: Annotated[schemas.Text, Query(max_length=64, json_schema_extra=_one_of(RecallStrategy))] = "fulltext",
     tag: Annotated[schemas.Tags | None, Query(description="every tag must match; may be repeated")] = None,
     metadata: Annotated[schemas.Text | None, Query(description="a JSON object that the memory's must contain")] = None,
     timeframe: Annotated[schemas.Text | None, Query(max_length=200)] = None,
@@ -141,7 +151,7 @@ async def clear_working_memory(request: Request, runtime: RuntimeDep) -> schemas
 @router.get("/context", response_model=schemas.ContextBody, responses=answers_with())
 async def context(
     runtime: RuntimeDep,
-    strategy: Annotated[schemas.Text, Query(max_length=64)] = "balanced",
+    strategy: Annotated[schemas.Text, Query(max_length=64, json_schema_extra=_one_of(ContextStrategy))] = "balanced",
     max_tokens: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
 ) -> schemas.ContextBody:
     """The working memory as text for a prompt, within a token budget (by default the group's)."""

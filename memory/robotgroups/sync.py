@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -345,7 +345,7 @@ class Client:
         """Replace an active robot."""
         return self._loop.run(self._client.failover, robot)
 
-    def events(self, after: int | None = None) -> Iterator[Change]:
+    def events(self, after: int | None = None) -> Generator[Change, None, None]:
         """Changes after a revision (None: from now on), without end."""
         feed = self._client.events(after)
         try:

@@ -1,0 +1,253 @@
+"""The client of the Service: what it tries again, what it raises, and that one remember is one key. No sockets."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from robotgroups import errors
+from robotgroups.client import AsyncClient
+from robotgroups.models import Change, ChangeKind, FailoverResult, Remembered, Revised
+from robotgroups.sync import Client
+
+Answer = httpx.Response | Exception
+DONE = {"id": 7, "revision": 3, "epoch": 2, "created": True, "in_working_memory": True, "tokens": 4}
+MEMORY = {
+    "id": 7,
+    "content": "x",
+    "originator": "a",
+    "tokens": 1,
+    "tags": ["t"],
+    "metadata": {},
+    "created_at": "2026-01-01T00:00:00+00:00",
+    "remembered_at": "2026-01-01T00:00:00+00:00",
+    "remember_count": 1,
+    "forgotten_at": None,
+    "in_working_memory": True,
+    "keeper": "a",
+    "access_count": 0,
+    "last_accessed_at": "2026-01-01T00:00:00Z",
+    "score": 0.5,
+}
+
+
+def problem(status: int, slug: str, **members: Any) -> httpx.Response:
+    body = {"type": f"urn:robotgroups:problem:{slug}", "title": "No", "status": status, "detail": f"why: {slug}"}
+    return httpx.Response(status, json=body | members, headers={"Content-Type": "application/problem+json"})
+
+
+class Service:
+    """Answers one after the other; keeps what was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[httpx.Request] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def client(self, deadline: float = 30.0) -> AsyncClient:
+        return AsyncClient("http://group", "the-token", deadline=deadline, transport=httpx.MockTransport(self))
+
+
+async def test_remember_is_sent_with_token_and_key_and_typed() -> None:
+    service = Service(httpx.Response(201, json=DONE | {"said_by_a_newer_service": 1}))
+    async with service.client() as client:
+        done = await client.remember("x", tags=["t"], metadata={"n": 1}, originator="a", key="my-key")
+    assert done == Remembered(id=7, revision=3, epoch=2, created=True, in_working_memory=True, tokens=4)
+    (request,) = service.asked
+    assert (request.method, request.url.path) == ("POST", "/v1/memories")
+    assert request.headers["Authorization"] == "Bearer the-token"
+    assert request.headers["Idempotency-Key"] == "my-key"
+    assert json.loads(request.content) == {"content": "x", "tags": ["t"], "metadata": {"n": 1}, "originator": "a"}
+
+
+async def test_m2_one_remember_is_one_key_through_all_of_its_tries() -> None:
+    service = Service(
+        httpx.ConnectError("refused"),
+        httpx.ReadError("the robot was killed before it answered"),
+        problem(503, "memory-unavailable"),
+        problem(409, "not-active", active=["b"]),
+        problem(503, "no-active-robot", active=[]),
+        httpx.Response(502, text="no gateway"),
+        httpx.Response(201, json=DONE),
+    )
+    async with service.client() as client:
+        assert (await client.remember("x")).id == 7
+        assert (await client.remember("y")).id == 7
+    keys = [r.headers["Idempotency-Key"] for r in service.asked]
+    assert len(keys) == 8
+    assert len(set(keys[:7])) == 1
+    assert keys[7] != keys[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (problem(404, "unknown-memory"), errors.UnknownMemoryError, "why: unknown-memory"),
+        (problem(409, "no-passive-robot"), errors.NoPassiveRobotError, "why: no-passive-robot"),
+        (problem(401, "unauthorized"), errors.NotPermittedError, "why: unauthorized"),
+        (problem(413, "content-too-large"), errors.ArgumentError, "why: content-too-large"),
+        (problem(422, "invalid-request"), errors.ArgumentError, "why: invalid-request"),
+        (problem(422, "idempotency-conflict"), errors.IdempotencyConflictError, "why: idempotency-conflict"),
+        (problem(501, "missing-feature"), errors.MissingFeatureError, "why: missing-feature"),
+        (problem(500, "internal"), errors.ServiceError, "500: why: internal"),
+        (httpx.Response(404, text="no such page"), errors.ServiceError, "404: Not Found"),
+        (httpx.Response(400, json=["odd"]), errors.ServiceError, "400: Bad Request"),
+    ],
+)
+async def test_a_refusal_is_raised_at_once_as_what_it_is(
+    answer: httpx.Response, error: type[Exception], message: str
+) -> None:
+    service = Service(answer)
+    async with service.client() as client:
+        with pytest.raises(error, match=message):
+            await client.forget(7)
+    assert len(service.asked) == 1
+
+
+async def test_at_the_deadline_the_last_error_is_raised() -> None:
+    service = Service(problem(409, "not-active", active=["b", "c"]))
+    async with service.client(deadline=0.2) as client:
+        with pytest.raises(errors.ServiceError, match="why: not-active") as refused:
+            await client.remember("x")
+    assert (refused.value.status, refused.value.problem["active"]) == (409, ["b", "c"])
+    assert len(service.asked) > 1
+
+    service = Service(httpx.ConnectError("refused"))
+    async with service.client(deadline=0.2) as client:
+        with pytest.raises(errors.MemoryUnavailableError, match="the service cannot be reached: refused"):
+            await client.recall("x")
+
+
+async def test_failover_is_sent_once() -> None:
+    service = Service(httpx.ReadError("lost"))
+    async with service.client() as client:
+        with pytest.raises(errors.MemoryUnavailableError, match="lost"):
+            await client.failover("a")
+    assert len(service.asked) == 1
+    service = Service(httpx.Response(200, json={"promoted": "b", "failed": "a", "epoch": 3, "revision": 9}))
+    async with service.client() as client:
+        assert await client.failover() == FailoverResult(promoted="b", failed="a", epoch=3, revision=9)
+
+
+async def test_recall_sends_what_it_filters_by_and_reads_memories() -> None:
+    service = Service(httpx.Response(200, json={"memories": [MEMORY]}))
+    async with service.client() as client:
+        (memory,) = await client.recall(
+            "x y", limit=3, tags=["a", "b"], metadata={"n": 1}, timeframe="2026-01-01/2026-02-01"
+        )
+    assert (memory.id, memory.tags, memory.score) == (7, ("t",), 0.5)
+    assert list(service.asked[0].url.params.multi_items()) == [
+        ("q", "x y"),
+        ("limit", "3"),
+        ("strategy", "fulltext"),
+        ("tag", "a"),
+        ("tag", "b"),
+        ("metadata", '{"n": 1}'),
+        ("timeframe", "2026-01-01T00:00:00+00:00/2026-02-01T00:00:00+00:00"),
+    ]
+
+
+async def test_the_other_calls() -> None:
+    answers: dict[tuple[str, str], Any] = {
+        ("GET", "/v1/working-memory"): {"revision": 3, "tokens": 1, "max_tokens": 9, "memories": [MEMORY]},
+        ("GET", "/v1/context"): {"text": "x", "tokens": 1, "revision": 3, "memory_ids": [7]},
+        ("GET", "/v1/status"): {"name": "g", "revision": 3},
+        ("DELETE", "/v1/memories/7"): {"id": 7, "revision": 4, "epoch": 1},
+        ("POST", "/v1/memories/7/restore"): {"id": 7, "revision": 5, "epoch": 1},
+        ("DELETE", "/v1/working-memory"): {"cleared": 2},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=answers[request.method, request.url.path])
+
+    async with AsyncClient("http://group/", "t", transport=httpx.MockTransport(answer)) as client:
+        assert [m.id for m in await client.working_memory()] == [7]
+        made = await client.context(strategy="recent", max_tokens=5)
+        assert (made.text, made.tokens, made.memory_ids, made.revision) == ("x", 1, (7,), 3)
+        assert await client.status() == {"name": "g", "revision": 3}
+        assert await client.forget(7) == Revised(7, 4, 1)
+        assert await client.restore(7) == Revised(7, 5, 1)
+        assert await client.clear_working_memory() == 2
+
+
+class Feed(httpx.AsyncByteStream):
+    """Events that come and then a connection that is lost, or ends."""
+
+    def __init__(self, revisions: range, end: Exception | None) -> None:
+        self.revisions, self.end = revisions, end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"retry: 1000\n: the feed of changes\n\n"
+        for revision in self.revisions:
+            body = json.dumps(change(revision).as_json())
+            yield f"id: {revision}\nevent: cleared\ndata: {body}\n\n".encode()
+            yield b": ping\n\n"
+        if self.end is not None:
+            raise self.end
+
+
+def change(revision: int) -> Change:
+    data = {"revision": revision, "kind": "cleared", "epoch": 1, "memory_id": None, "robot": "a", "payload": {}}
+    return Change.from_json(data | {"created_at": "2026-01-01T00:00:00Z"})
+
+
+def feeds() -> Callable[[httpx.Request], httpx.Response]:
+    """The group is at revision 3; the feed is lost after 5, refused, ends after 7, goes on."""
+    answers: list[Answer] = [
+        httpx.Response(200, stream=Feed(range(4, 6), httpx.ReadError("the robot was killed"))),
+        httpx.ConnectError("refused"),
+        problem(503, "not-serving"),
+        httpx.Response(200, stream=Feed(range(6, 8), None)),
+        httpx.Response(200, stream=Feed(range(8, 100), None)),
+    ]
+    expected = iter(["3", "5", "5", "5", "7"])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/status":
+            return httpx.Response(200, json={"revision": 3})
+        assert request.url.params["after"] == next(expected)
+        given = answers.pop(0)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    return answer
+
+
+async def test_m5_events_go_on_without_a_gap_where_they_were_cut_off() -> None:
+    async with AsyncClient("http://group", "t", transport=httpx.MockTransport(feeds())) as client:
+        feed = client.events()
+        seen = [await anext(feed) for _ in range(8)]
+        await feed.aclose()
+    assert [c.revision for c in seen] == list(range(4, 12))
+    assert seen[0] == change(4)
+    assert seen[0].kind is ChangeKind.CLEARED
+
+
+async def test_events_that_cannot_be_had_for_a_deadline_are_given_up() -> None:
+    service = Service(httpx.ConnectError("refused"))
+    async with service.client(deadline=0.2) as client:
+        with pytest.raises(errors.MemoryUnavailableError, match="refused"):
+            await anext(client.events(3))
+
+
+@pytest.mark.parametrize(("url", "deadline", "message"), [("group", 30, "not 'group'"), ("http://g", 0, "not 0")])
+def test_wrong_settings_are_named(url: str, deadline: float, message: str) -> None:
+    with pytest.raises(errors.ArgumentError, match=message):
+        AsyncClient(url, "t", deadline=deadline)
+
+
+def test_the_synchronous_face_is_closed_once_and_says_so() -> None:
+    client = Client("http://group", "t")
+    client.close()
+    client.close()
+    with pytest.raises(errors.ClosedError, match="client of http://group has been shut down"):
+        client.status()

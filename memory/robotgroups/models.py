@@ -245,7 +245,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The answer to a heartbeat; ``current`` is False when this session is the robot's presence no more."""
+    """The answer to a heartbeat; ``current`` is False when this session is the robot's presence no more.
+
+    ``heartbeat_ms`` and ``lease_ms`` are the group's now: a change of them is heard of here.
+    """
 
     current: bool
     revision: int
@@ -254,6 +257,8 @@ class Beat:
     role: Role | None
     tenure: int | None
     max_tokens: int
+    heartbeat_ms: int
+    lease_ms: int
 
 
 @dataclass(frozen=True, slots=True)

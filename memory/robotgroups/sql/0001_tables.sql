@@ -48,7 +48,7 @@ CREATE TABLE robotgroups.robots (
 
 -- Who is here now. UNLOGGED: a crash of Postgres empties it, and an empty table is no proof of anybody's death.
 CREATE UNLOGGED TABLE robotgroups.presence (
-    group_id bigint NOT NULL,
+    group_id bigint NOT NULL REFERENCES robotgroups.groups ON DELETE CASCADE,
     robot text NOT NULL,
     incarnation uuid NOT NULL,
     backend_pid integer NOT NULL,

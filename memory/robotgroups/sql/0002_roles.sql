@@ -43,6 +43,12 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
             AND ((l.classid::bigint << 32) | l.objid::bigint) = presence_lock(p.incarnation))
 $$;
 
+-- Live and beating: a stopped process holds its session, and can do nothing with a role (both times are this server's clock).
+CREATE FUNCTION robotgroups.is_responsive(p robotgroups.presence, p_lease_ms integer) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
+    SELECT p.heartbeat_at > clock_timestamp() - make_interval(secs => p_lease_ms / 1000.0) AND is_live(p)
+$$;
+
 -- Ends every session of an incarnation but this one: a replaced robot keeps no open statement behind.
 CREATE FUNCTION robotgroups.end_sessions(p_incarnation uuid, p_backend integer) RETURNS integer
 LANGUAGE sql SET search_path = robotgroups, pg_temp AS $$
@@ -104,9 +110,7 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
     SELECT r.name FROM robots r JOIN presence p ON p.group_id = r.group_id AND p.robot = r.name
         JOIN groups g ON g.id = r.group_id
     WHERE r.group_id = p_group AND r.role = 'passive' AND r.name IS DISTINCT FROM p_except AND p.warm
-        -- a stopped process holds its session: it is no candidate (both times are this server's clock)
-        AND p.heartbeat_at > clock_timestamp() - make_interval(secs => g.lease_ms / 1000.0)
-        AND is_live(p)
+        AND is_responsive(p, g.lease_ms)
     ORDER BY p.applied_revision DESC, r.ordinal, r.name LIMIT 1
 $$;
 

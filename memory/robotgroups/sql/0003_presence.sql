@@ -31,8 +31,9 @@ BEGIN
         END IF;
         PERFORM end_sessions(old.incarnation, old.backend_pid);
     END IF;
-    INSERT INTO presence AS p (group_id, robot, incarnation, backend_pid, server_started, endpoint, heartbeat_at, registered_at)
-        VALUES (p_group, p_robot, p_incarnation, pg_backend_pid(), pg_postmaster_start_time(), p_endpoint, clock_timestamp(), clock_timestamp())
+    -- to register is the first heartbeat: 0 is nobody's, so that who hangs right after it has a lease that ends
+    INSERT INTO presence AS p (group_id, robot, incarnation, backend_pid, server_started, endpoint, heartbeat, heartbeat_at, registered_at)
+        VALUES (p_group, p_robot, p_incarnation, pg_backend_pid(), pg_postmaster_start_time(), p_endpoint, 1, clock_timestamp(), clock_timestamp())
         ON CONFLICT (group_id, robot) DO UPDATE SET
             incarnation = excluded.incarnation, backend_pid = excluded.backend_pid, server_started = excluded.server_started,
             endpoint = excluded.endpoint, heartbeat = p.heartbeat + 1, heartbeat_at = excluded.heartbeat_at, registered_at = excluded.registered_at,
@@ -64,7 +65,7 @@ END $$;
 CREATE FUNCTION robotgroups.beat(
     p_group bigint, p_robot text, p_incarnation uuid, p_applied bigint, p_warm boolean,
     OUT current boolean, OUT revision bigint, OUT epoch bigint, OUT heartbeat bigint, OUT role text, OUT tenure bigint,
-    OUT max_tokens integer)
+    OUT max_tokens integer, OUT heartbeat_ms integer, OUT lease_ms integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_vacant boolean;
 BEGIN
@@ -80,7 +81,8 @@ BEGIN
         PERFORM lock_group(p_group);
         PERFORM fill_vacancies(p_group);
     END IF;
-    SELECT g.revision, g.epoch, r.role, r.tenure, g.max_tokens INTO revision, epoch, role, tenure, max_tokens
+    SELECT g.revision, g.epoch, r.role, r.tenure, g.max_tokens, g.heartbeat_ms, g.lease_ms
+        INTO revision, epoch, role, tenure, max_tokens, heartbeat_ms, lease_ms
         FROM groups g LEFT JOIN robots r ON r.group_id = g.id AND r.name = p_robot WHERE g.id = p_group;
 END $$;
 

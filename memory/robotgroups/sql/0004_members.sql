@@ -24,6 +24,8 @@ BEGIN
     UPDATE groups SET max_tokens = n.max_tokens, language = n.language, tokenizer = n.tokenizer, retention = n.retention,
         failover_mode = n.failover_mode, heartbeat_ms = n.heartbeat_ms, lease_ms = n.lease_ms, suspended = n.suspended,
         resource_uid = n.resource_uid WHERE id = v_id;
+    -- no revision: whoever hears what it has applied already asks for the settings, with a heartbeat
+    PERFORM announce(v_id, (SELECT revision FROM groups WHERE id = v_id));
     IF n.language <> g.language THEN
         UPDATE memories SET lexemes = to_tsvector(n.language::regconfig, content) WHERE group_id = v_id;
     END IF;
@@ -72,13 +74,14 @@ END $$;
 
 CREATE FUNCTION robotgroups.promote(p_group bigint, p_robot text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
+DECLARE g groups;
 BEGIN
     PERFORM assert_may_use(p_group);
-    PERFORM lock_group(p_group);
+    g := lock_group(p_group);
     IF NOT EXISTS (SELECT FROM robots WHERE group_id = p_group AND name = p_robot AND role = 'passive') THEN
         RAISE EXCEPTION '% is not a passive member', p_robot USING ERRCODE = 'RG012';
     END IF;
-    IF NOT EXISTS (SELECT FROM presence p WHERE group_id = p_group AND robot = p_robot AND warm AND is_live(p)) THEN
+    IF NOT EXISTS (SELECT FROM presence p WHERE group_id = p_group AND robot = p_robot AND warm AND is_responsive(p, g.lease_ms)) THEN
         RAISE EXCEPTION '% is not warm: it has not caught up with the group, or is not running', p_robot USING ERRCODE = 'RG013';
     END IF;
     UPDATE groups SET active_target = active_target + 1 WHERE id = p_group;
@@ -106,13 +109,13 @@ END $$;
 CREATE FUNCTION robotgroups.failover(p_group bigint, p_failed text, p_detected_by text,
     OUT promoted text, OUT failed text, OUT epoch bigint, OUT revision bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
-DECLARE p presence;
+DECLARE g groups; p presence;
 BEGIN
     PERFORM assert_may_use(p_group);
-    PERFORM lock_group(p_group);
+    g := lock_group(p_group);
     SELECT r.name INTO failed FROM robots r LEFT JOIN presence x ON x.group_id = r.group_id AND x.robot = r.name
         WHERE r.group_id = p_group AND r.role = 'active' AND (p_failed IS NULL OR r.name = p_failed)
-        ORDER BY (x.robot IS NOT NULL AND is_live(x)), r.ordinal, r.name LIMIT 1;
+        ORDER BY (x.robot IS NOT NULL AND is_responsive(x, g.lease_ms)), r.ordinal, r.name LIMIT 1;
     IF NOT FOUND THEN
         IF p_failed IS NULL THEN RAISE EXCEPTION 'the group has no active robot' USING ERRCODE = 'RG010'; END IF;
         RAISE EXCEPTION '% is not an active member', p_failed USING ERRCODE = 'RG012';
@@ -131,10 +134,10 @@ END $$;
 -- edited moves, and roles that failover has moved stay, unless that leaves more active robots than declared.
 CREATE FUNCTION robotgroups.reconcile_members(p_group bigint, p_active text[], p_passive text[], OUT joined text[], OUT gone text[], OUT moved text[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
-DECLARE v_moves jsonb := '{}'; v_excess integer; v_candidate text; r record; p presence;
+DECLARE g groups; v_moves jsonb := '{}'; v_excess integer; v_candidate text; r record; p presence;
 BEGIN
     PERFORM assert_may_use(p_group);
-    PERFORM lock_group(p_group);
+    g := lock_group(p_group);
     joined := '{}'; gone := '{}'; moved := '{}';
     UPDATE groups SET active_target = cardinality(p_active) WHERE id = p_group AND active_target <> cardinality(p_active);
     FOR r IN SELECT d.name, d.declared, (d.place - 1)::integer AS place, x.name IS NULL AS is_new, x.role, x.declared_role, x.ordinal
@@ -160,7 +163,7 @@ BEGIN
     -- M6: an edited role takes effect by promotion of a warm robot only; until then the place is a vacancy
     SELECT coalesce(jsonb_object_agg(m.key, m.value), '{}') INTO v_moves FROM jsonb_each(v_moves) m
         WHERE m.value <> '"active"' OR m.key = ANY (joined) OR EXISTS (
-            SELECT FROM presence x WHERE x.group_id = p_group AND x.robot = m.key AND x.warm AND is_live(x));
+            SELECT FROM presence x WHERE x.group_id = p_group AND x.robot = m.key AND x.warm AND is_responsive(x, g.lease_ms));
     SELECT count(*) - cardinality(p_active) INTO v_excess FROM robots x
         WHERE x.group_id = p_group AND coalesce(v_moves->>x.name, x.role) = 'active';
     FOR r IN SELECT x.name FROM robots x WHERE x.group_id = p_group AND coalesce(v_moves->>x.name, x.role) = 'active'

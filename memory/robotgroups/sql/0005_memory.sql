@@ -50,7 +50,7 @@ BEGIN
     IF p_need <= 0 THEN RETURN 0; END IF;
     FOR v IN
         WITH valued AS (
-            SELECT memory_id, tokens, ln(1 + access_count) + 1 / (1 + extract(epoch FROM now() - last_accessed_at) / 3600) AS value
+            SELECT memory_id, tokens, ln(1 + access_count) + 1 / (1 + greatest(extract(epoch FROM now() - last_accessed_at), 0) / 3600) AS value
             FROM working_memory WHERE group_id = p_group),
         ranked AS (SELECT memory_id, tokens, sum(tokens) OVER (ORDER BY value, memory_id) - tokens AS freed_before FROM valued)
         SELECT memory_id, tokens FROM ranked WHERE freed_before < p_need ORDER BY freed_before, memory_id
@@ -89,13 +89,9 @@ BEGIN
     PERFORM assert_may_use(p_group);
     g := lock_group(p_group);
     v_robot := fence(p_group, p_robot, p_tenure);
-    v_by := coalesce(p_originator, v_robot);
     epoch := g.epoch;
-    IF btrim(p_content, E' \t\r\n') = '' THEN RAISE EXCEPTION 'content must not be blank' USING ERRCODE = 'RG012'; END IF;
-    IF NOT EXISTS (SELECT FROM robots WHERE group_id = p_group AND name = v_by) THEN
-        RAISE EXCEPTION 'originator % is no member of group %', v_by, g.name USING ERRCODE = 'RG003';
-    END IF;
     v_hash := sha256(convert_to(p_content, 'UTF8'));
+    -- what was acknowledged before is answered again, even when its originator has left meanwhile
     IF p_key IS NOT NULL THEN
         SELECT * INTO k FROM idempotency_keys x WHERE x.group_id = p_group AND x.key = p_key;
         IF FOUND THEN
@@ -105,6 +101,11 @@ BEGIN
             id := k.memory_id; revision := k.revision; epoch := k.epoch; created := k.created; in_working_memory := k.in_working_memory;
             RETURN;
         END IF;
+    END IF;
+    IF btrim(p_content, E' \t\r\n') = '' THEN RAISE EXCEPTION 'content must not be blank' USING ERRCODE = 'RG012'; END IF;
+    v_by := coalesce(p_originator, v_robot);
+    IF NOT EXISTS (SELECT FROM robots WHERE group_id = p_group AND name = v_by) THEN
+        RAISE EXCEPTION 'originator % is no member of group %', v_by, g.name USING ERRCODE = 'RG003';
     END IF;
     INSERT INTO memories AS x (group_id, content, content_hash, originator, tokens, tags, metadata, lexemes)
         VALUES (p_group, p_content, v_hash, v_by, p_tokens, p_tags, p_metadata, to_tsvector(g.language::regconfig, p_content))

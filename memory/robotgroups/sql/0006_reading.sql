@@ -73,7 +73,7 @@ BEGIN
         'failovers', (SELECT count(*) FROM failovers f WHERE f.group_id = g.id AND f.kind = 'failover'),
         'last_failover', (SELECT to_jsonb(f) FROM failovers f WHERE f.group_id = g.id ORDER BY f.id DESC LIMIT 1),
         'robots', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', r.name, 'role', r.role, 'tenure', r.tenure, 'ordinal', r.ordinal,
-                'live', p.robot IS NOT NULL AND is_live(p) AND p.heartbeat_at > clock_timestamp() - make_interval(secs => g.lease_ms / 1000.0),
+                'live', p.robot IS NOT NULL AND is_responsive(p, g.lease_ms),
                 'warm', coalesce(p.warm, false), 'applied_revision', coalesce(p.applied_revision, 0), 'heartbeat', coalesce(p.heartbeat, 0),
                 'incarnation', coalesce(p.incarnation, r.incarnation), 'endpoint', coalesce(p.endpoint, '')) ORDER BY r.ordinal, r.name), '[]')
             FROM robots r LEFT JOIN presence p ON p.group_id = r.group_id AND p.robot = r.name WHERE r.group_id = g.id))

@@ -1,0 +1,205 @@
+"""A robot's use of its group's memory: it reads its replica and Postgres, and writes under its tenure (R2)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from robotgroups import context as contexts
+from robotgroups import timeframe as timeframes
+from robotgroups import tokens
+from robotgroups.cache import Cache
+from robotgroups.errors import NotActiveError
+from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
+from robotgroups.recall import check_recall
+from robotgroups.replica import Replica, SyncStats
+from robotgroups.store import Store
+
+
+class Member:
+    """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
+
+    def __init__(self, store: Store, group_id: int, name: str) -> None:
+        self.name = name
+        self._store = store
+        self._group_id = group_id
+        self._replica = Replica(store, group_id)
+        self._tokenizer = tokens.DEFAULT
+
+    # -- what it knows -----------------------------------------------------------------------------------------------
+
+    @property
+    def cache(self) -> Cache:
+        """Its copy of the group."""
+        return self._replica.cache
+
+    @property
+    def warm(self) -> bool:
+        """Whether its cache has caught up with the group since it started."""
+        return self._replica.warm
+
+    @property
+    def stats(self) -> SyncStats:
+        """What its cache has taken in."""
+        return self._replica.stats
+
+    @property
+    def role(self) -> Role:
+        """Its role, by the last role event that it has applied (M6)."""
+        mine = self.cache.roles.get(self.name)
+        return mine.role if mine else Role.FAILED
+
+    @property
+    def tenure(self) -> int:
+        """Its tenure (the fencing token), 0 when it is not active."""
+        mine = self.cache.roles.get(self.name)
+        return mine.tenure if mine else 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that its cache has reached."""
+        return self.cache.epoch
+
+    @property
+    def revision(self) -> int:
+        """The revision that its cache has reached."""
+        return self.cache.revision
+
+    @property
+    def lag(self) -> int:
+        """Revisions that are announced and not applied yet."""
+        return max(self._replica.announced - self.cache.revision, 0)
+
+    def active_endpoints(self) -> list[tuple[str, str]]:
+        """(name, endpoint) of the active robots that told one, in declared order."""
+        return self._replica.active_endpoints()
+
+    async def wait_revision(self, revision: int) -> None:
+        """Wait until the cache has reached a revision. ReplacedError when the robot ends before."""
+        await self._replica.wait_revision(revision)
+
+    async def wait_reported(self, revision: int) -> None:
+        """Wait until Postgres knows that this robot has applied a revision (in_sync counts what is reported)."""
+        await self._replica.wait_reported(revision)
+
+    async def caught_up(self) -> None:
+        """Wait until the cache has what was acknowledged here, at least. MemoryUnavailableError."""
+        await self._replica.caught_up()
+
+    async def catch_up(self) -> int:
+        """Read what the cache lacks; returns how many memories that brought in. MemoryUnavailableError."""
+        return await self._replica.catch_up()
+
+    def events(self, after: int) -> AsyncGenerator[Change, None]:
+        """Changes after a revision, until the robot ends (ReplacedError). A slow reader hurts nobody."""
+        return self._replica.events(after)
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    async def remember(
+        self,
+        content: str,
+        *,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        originator: str | None = None,
+        key: str | None = None,
+    ) -> Remembered:
+        """Remember under this robot's tenure; durable when it returns (M1), once (M2).
+
+        Raises:
+            NotActiveError: it is not active, here or in Postgres (R2).
+            ArgumentError, IdempotencyConflictError, UnknownRobotError, MemoryUnavailableError.
+
+        """
+        done = await self._store.remember(
+            self._group_id,
+            robot=self.name,
+            tenure=self._claim(),
+            content=content,
+            tokens=tokens.count(content, self._tokenizer),
+            originator=originator,
+            tags=tags,
+            metadata=metadata,
+            key=key,
+        )
+        self._replica.acknowledge(done.revision)
+        return done
+
+    async def forget(self, memory_id: int) -> Revised:
+        """Hide a memory. NotActiveError, UnknownMemoryError."""
+        return self._done(
+            await self._store.forget(self._group_id, robot=self.name, tenure=self._claim(), memory_id=memory_id)
+        )
+
+    async def restore(self, memory_id: int) -> Revised:
+        """Bring a forgotten memory back. NotActiveError, UnknownMemoryError."""
+        return self._done(
+            await self._store.restore(self._group_id, robot=self.name, tenure=self._claim(), memory_id=memory_id)
+        )
+
+    async def clear_working_memory(self) -> int:
+        """Empty the working set; returns how many left it. NotActiveError."""
+        count = await self._store.clear_working_memory(self._group_id, robot=self.name, tenure=self._claim())
+        await self._replica.catch_up()
+        return count
+
+    async def transfer_working_memory(self, source: str, target: str) -> int:
+        """Make ``target`` the keeper of ``source``'s working memories; returns how many. NotActiveError."""
+        count = await self._store.transfer_working_memory(
+            self._group_id, robot=self.name, tenure=self._claim(), source=source, target=target
+        )
+        await self._replica.catch_up()
+        return count
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        strategy: str = "fulltext",
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        timeframe: timeframes.Timeframe | None = None,
+    ) -> list[Memory]:
+        """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
+        check_recall(query, limit, strategy)
+        since, until = timeframes.parse(timeframe)
+        return await self._store.recall_fulltext(
+            self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
+        )
+
+    async def working_memory(self) -> list[Memory]:
+        """The working set, oldest first, with at least everything that was acknowledged here."""
+        await self.caught_up()
+        return list(self.cache.memories.values())
+
+    def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> contexts.Context:
+        """The working set as text for an LLM, from the cache alone. ``max_tokens`` None: the group's budget."""
+        return contexts.assemble(
+            self.cache.memories.values(),
+            strategy=contexts.strategy_named(strategy),
+            max_tokens=self.cache.max_tokens if max_tokens is None else max_tokens,
+            revision=self.cache.revision,
+            now=datetime.now(UTC),
+            tokenizer=self._tokenizer,
+        )
+
+    async def status(self) -> GroupStatus:
+        """The group as Postgres sees it."""
+        return await self._store.status(self._group_id)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _claim(self) -> int:
+        if self.role is not Role.ACTIVE:
+            active = self.cache.named(Role.ACTIVE)
+            raise NotActiveError(
+                f"{self.name} is {self.role.value}; active now: {', '.join(active) or 'nobody'}", active
+            )
+        return self.tenure
+
+    def _done(self, revised: Revised) -> Revised:
+        self._replica.acknowledge(revised.revision)
+        return revised

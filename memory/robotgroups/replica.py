@@ -1,0 +1,181 @@
+"""A robot's copy of its group, brought up to date from Postgres: by snapshot first, then by the changes after it (M5).
+
+Whoever wants it newer calls ``catch_up``; many may at once. It never guesses: what does not follow is read anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from robotgroups.cache import Cache, GapError
+from robotgroups.errors import MemoryUnavailableError, ReplacedError
+from robotgroups.models import Change, ChangeKind, Role
+from robotgroups.store import Store
+
+PAGE = 1000
+READ_YOUR_WRITES_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncStats:
+    """What this robot's cache has taken in since it started."""
+
+    nodes_synced: int = 0
+    evictions_synced: int = 0
+    notifications_received: int = 0
+
+
+class Replica:
+    """The cache, how far it is behind, and who waits for it."""
+
+    def __init__(self, store: Store, group_id: int) -> None:
+        self.cache = Cache.empty()
+        self.warm = False
+        self.stats = SyncStats()
+        self.announced = 0  # the highest revision that Postgres has told of
+        self.acknowledged = 0  # the highest revision that a write through this robot was given
+        self.reported = 0  # the revision that Postgres knows to be applied
+        self.closed = ""  # why it is kept up no more
+        self._store = store
+        self._group_id = group_id
+        self._endpoints: dict[str, str] = {}
+        self._located: tuple[str, ...] = ()
+        self._changed = asyncio.Condition()
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is more to read: Postgres has told of more, or nothing was read yet."""
+        return self.announced > self.cache.revision or not self.warm
+
+    def active_endpoints(self) -> list[tuple[str, str]]:
+        """(name, endpoint) of the active robots that told one, in declared order."""
+        active = self.cache.named(Role.ACTIVE)
+        return [(name, self._endpoints[name]) for name in active if self._endpoints.get(name)]
+
+    @property
+    def knows_the_active(self) -> bool:
+        """Whether every active robot has told its endpoint: the first registration of one is no event."""
+        return len(self.active_endpoints()) == len(self.cache.named(Role.ACTIVE))
+
+    # -- going on ----------------------------------------------------------------------------------------------------
+
+    def hear(self, revisions: Sequence[int]) -> None:
+        """Take note of announcements."""
+        self.announced = max(self.announced, *revisions)
+        self.stats = replace(self.stats, notifications_received=self.stats.notifications_received + len(revisions))
+
+    def beaten(self, revision: int, applied: int) -> None:
+        """Take note of Postgres' answer: the group is at ``revision``, and it knows that ``applied`` is applied here.
+
+        Less than was applied means that Postgres was set back to an older state: it starts anew from a snapshot.
+        """
+        if revision < applied:
+            self.warm = False
+            self.announced = self.acknowledged = self.reported = 0
+        else:
+            self.reported = applied
+        self.announced = max(self.announced, revision)
+
+    def acknowledge(self, revision: int) -> None:
+        """Take note of a write's revision: ``caught_up`` waits for it."""
+        self.acknowledged = max(self.acknowledged, revision)
+
+    async def catch_up(self) -> int:
+        """Read what the cache lacks; returns how many memories that brought in.
+
+        Raises:
+            MemoryUnavailableError, UnknownGroupError.
+
+        """
+        before = self.stats.nodes_synced
+        try:
+            if not self.warm:
+                await self._from_snapshot()
+            await self._from_changes()
+        except GapError:
+            await self._from_snapshot()
+        self.announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
+        self.warm = True
+        if not self.knows_the_active or self.cache.named(Role.ACTIVE) != self._located:
+            status = await self._store.status(self._group_id)
+            self._endpoints = {r.name: r.endpoint for r in status.robots}
+            self._located = self.cache.named(Role.ACTIVE)
+        await self.wake()
+        return self.stats.nodes_synced - before
+
+    async def _from_changes(self) -> None:
+        while True:
+            page = await self._store.changes(self._group_id, self.cache.revision, PAGE)
+            for change in page:
+                if change.revision > self.cache.revision:  # two readers at once: the other was faster
+                    self._apply(change)
+            if len(page) < PAGE:
+                return
+
+    async def _from_snapshot(self) -> None:
+        snapshot = await self._store.snapshot(self._group_id)
+        if snapshot.revision >= self.cache.revision or not self.warm:
+            self.cache = Cache(snapshot)
+
+    def _apply(self, change: Change) -> None:
+        self.cache.apply(change)
+        if change.kind in {ChangeKind.ADDED, ChangeKind.RESTORED}:
+            self.stats = replace(self.stats, nodes_synced=self.stats.nodes_synced + 1)
+        elif change.kind is ChangeKind.EVICTED:
+            self.stats = replace(self.stats, evictions_synced=self.stats.evictions_synced + 1)
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def wake(self) -> None:
+        """Let everybody who waits look again."""
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def close(self, why: str) -> None:
+        """Nobody keeps it up any more: who waits for more is told why."""
+        self.closed = why
+        await self.wake()
+
+    async def wait_revision(self, revision: int) -> None:
+        """Wait until the cache has reached a revision. ReplacedError when it is kept up no more."""
+        await self._wait(lambda: self.cache.revision >= revision)
+        if self.cache.revision < revision:
+            raise ReplacedError(self.closed)
+
+    async def wait_reported(self, revision: int) -> None:
+        """Wait until Postgres knows that a revision is applied, or until it is kept up no more."""
+        await self._wait(lambda: self.reported >= revision)
+
+    async def _wait(self, reached: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: reached() or bool(self.closed))
+
+    async def caught_up(self) -> None:
+        """Bring the cache to what was acknowledged through this robot, at least.
+
+        Raises:
+            MemoryUnavailableError: it did not get there in 5 s.
+
+        """
+        if self.cache.revision >= self.acknowledged:
+            return
+        try:
+            async with asyncio.timeout(READ_YOUR_WRITES_S):
+                await self.wait_revision(self.acknowledged)
+        except TimeoutError as error:
+            raise MemoryUnavailableError(
+                f"the cache is at revision {self.cache.revision} and could not be brought to {self.acknowledged}"
+            ) from error
+
+    async def events(self, after: int) -> AsyncGenerator[Change, None]:
+        """Changes after a revision, until it is kept up no more (ReplacedError).
+
+        Each reader reads the feed itself: a slow one hurts nobody.
+        """
+        while True:
+            for change in await self._store.changes(self._group_id, after, PAGE):
+                yield change
+                after = change.revision
+            await self.wait_revision(after + 1)

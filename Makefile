@@ -66,7 +66,7 @@ integration: venv programs ## tests on embedded Postgres (18, then 17) and on a 
 	@mkdir -p $(COVERAGE)
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) tests/integration tests/migration tests/chart
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
-	  $(PYTEST) tests/integration/invariants tests/migration
+	  $(PYTEST) tests/integration/invariants tests/integration/engine tests/migration
 
 e2e: load ## tests on the cluster
 	@mkdir -p $(COVERAGE)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from robot_process import until
 
-from robotgroups.models import GroupKey, GroupSettings, RobotStatus
+from robotgroups.models import GroupKey, GroupSettings, RobotStatus, Snapshot
 from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot
 from robotgroups.store import Store
@@ -61,12 +61,11 @@ class Group:
     async def agrees(self, robot: HostedRobot) -> None:
         """Waits until the robot's cache has the group's revision; then it must equal the group (M3)."""
 
-        async def at_revision() -> bool:
-            return robot.revision == (await self.writer.status(self.id)).revision
+        async def at_one_revision() -> Snapshot | None:
+            truth = await self.writer.snapshot(self.id)
+            return truth if robot.revision == truth.revision else None
 
-        await until(at_revision, f"{robot.name} reaches the group's revision", LIMIT_S)
-        truth = await self.writer.snapshot(self.id)
-        assert robot.revision == truth.revision
+        truth = await until(at_one_revision, f"{robot.name} reaches the group's revision", LIMIT_S)
         assert robot.epoch == truth.epoch
         assert dict(robot.cache.roles) == dict(truth.roles)
         assert list(robot.cache.memories.values()) == list(truth.working_memory)

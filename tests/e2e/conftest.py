@@ -1,11 +1,11 @@
 """The release on the cluster that CLUSTER and KUBECONFIG choose, installed once; namespaces of the tests' own."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 
 import pytest
-from on_cluster import HOSTNAME, Stage
+from on_cluster import HOSTNAME, Stage, last_words
 
 from clusters import choose
 from demo import release
@@ -14,6 +14,8 @@ from images import record
 
 POSTGRES_CLAIM = f"/api/v1/namespaces/{release.NAMESPACE}/persistentvolumeclaims/data-{release.NAME}-postgres-0"
 
+NAMESPACES = ("namespace", "shared_namespace")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here needs a cluster, and may wait longer than a unit test."""
@@ -21,6 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "/tests/e2e/" in str(item.path):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure brings the last words of the operator and of the test's robots."""
+    report = yield
+    found = getattr(item, "funcargs", {})
+    if report.failed and "stage" in found:
+        for namespace in {release.NAMESPACE, *(found[name] for name in NAMESPACES if name in found)}:
+            report.sections.append((f"logs in {namespace}", last_words(found["stage"].kube, namespace)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,10 @@ def _children(stage: Stage, group: Group) -> list[str]:
     return [f"{path}/{found['metadata']['name']}" for path in paths for found in stage.kube.listing(path, labels)]
 
 
-def _delete(stage: Stage, group: Group) -> None:
-    stage.kube.kubectl("-n", group.namespace, "delete", "robotgroup", group.name, "--timeout=60s")
-    wait_until(f"end of {group.name}'s children", 60, lambda: _children(stage, group) == [])
+def _delete(stage: Stage, *groups: Group) -> None:
+    for group in groups:
+        stage.kube.kubectl("-n", group.namespace, "delete", "robotgroup", group.name, "--timeout=60s")
+    wait_until("end of the children", 60, lambda: [c for group in groups for c in _children(stage, group)] == [])
 
 
 def _rows(stage: Stage, uid: str) -> set[str]:
@@ -39,8 +40,7 @@ def test_deleted_groups_leave_what_their_retention_says(stage: Stage, namespace:
         with stage.client(group) as client:
             assert client.call("remember", content=CONTENT)["created"]
     assert _children(stage, kept) != []
-    for group in (kept, dropped):
-        _delete(stage, group)
+    _delete(stage, kept, dropped)
     wait_until("only the retained rows", 30, lambda: _rows(stage, uid) == {"kept"})
     assert [row["content"] for row in stage.memories(kept)] == [CONTENT]
     again = stage.apply(namespace, "kept", {"active": [{"name": "another"}]})

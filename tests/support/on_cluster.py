@@ -12,6 +12,7 @@ from demo import release
 from demo.client import GroupClient
 from demo.groups import Group
 from demo.kube import JsonObject, Kube, wait_until
+from localcluster.console import ClusterError
 
 POSTGRES = f"{release.NAME}-postgres-0"
 OPERATOR = f"/apis/apps/v1/namespaces/{release.NAMESPACE}/deployments/{release.NAME}-operator"
@@ -147,3 +148,17 @@ def condition(status: JsonObject, kind: str) -> JsonObject:
     """One condition of a group's status."""
     found: JsonObject = next(c for c in status["conditions"] if c["type"] == kind)
     return found
+
+
+def last_words(kube: Kube, namespace: str, lines: int = 60) -> str:
+    """The last lines that each pod of a namespace logged, without those of single requests."""
+    words = []
+    for pod in kube.pods(namespace):
+        name = pod["metadata"]["name"]
+        try:
+            log = kube.kubectl("-n", namespace, "logs", name, "--tail=3000")
+        except ClusterError as error:
+            log = str(error)
+        kept = [line for line in log.splitlines() if '"event": "request"' not in line]
+        words += [f"--- {name}", *kept[-lines:]]
+    return "\n".join(words)

@@ -11,6 +11,7 @@ from pathlib import Path
 from images.bases import BASES, exists, provide
 from images.content import RECIPES, ROOT, Recipe, tag
 from images.record import Builder, Image
+from localcluster import packages
 from localcluster.binaries import buildah
 from localcluster.commands import run
 from localcluster.console import say, step
@@ -24,6 +25,7 @@ def build_all(builder: Builder) -> list[Image]:
     """Builds every image whose content has no image yet; returns them all."""
     if builder is Builder.DOCKER:
         return [_with_docker(recipe) for recipe in RECIPES]
+    packages.install()
     directory = cache() / "images"
     with locked(directory / "build.lock"):
         return [_with_buildah(recipe, directory) for recipe in RECIPES]

@@ -180,8 +180,8 @@ async def test_m4_eviction_follows_accesses_and_recency(group: Group) -> None:
     for name, (accesses, hours) in places.items():
         done = await group.remember(name, 25)
         await group.sql(
-            "UPDATE robotgroups.working_memory SET access_count = %s, last_accessed_at = now() - make_interval(mins => %s)"
-            " WHERE memory_id = %s",
+            "UPDATE robotgroups.working_memory SET access_count = %s,"
+            " last_accessed_at = now() - make_interval(mins => %s) WHERE memory_id = %s",
             accesses,
             int(hours * 60),
             done.id,

@@ -100,6 +100,12 @@ def raise_ours(error: psycopg.Error) -> NoReturn:
         raise _RAISED[state](message, diagnosis.message_detail or "") from error
     if state in _MISSING_SCHEMA:
         raise errors.SchemaVersionError(f"this database has not our schema: migrate it first ({message})") from error
+    if isinstance(error, pg.ProgramLimitExceeded):
+        raise errors.ArgumentError(f"too large for Postgres: {message}") from error
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        raise errors.MemoryUnavailableError(
+            f"this Postgres takes no writes, it may be a standby: point the DSN at the primary ({message})"
+        ) from error
     if isinstance(error, (pg.DataError, pg.IntegrityError)):
         raise errors.ArgumentError(message) from error
     if _POOLER_SAYS in str(error):
@@ -116,6 +122,10 @@ async def our_errors() -> AsyncIterator[None]:
         yield
     except psycopg.Error as error:
         raise_ours(error)
+    except UnicodeEncodeError as error:
+        raise errors.ArgumentError(
+            f"text holds a lone surrogate at character {error.start}: give whole characters"
+        ) from error
 
 
 def _with_active(message: str, detail: str) -> str:

@@ -6,11 +6,14 @@ seen the same counter counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
 from robotgroups.models import RobotStatus, Role
+
+NOBODYS = 0  # the counter of a robot that is not present: to register is its first beat
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,21 @@ class LeaseWatch:
 
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
+        self._lease_s = math.inf
 
     def observe(self, robots: Iterable[RobotStatus], *, lease_s: float, now: float) -> list[Expired]:
         """Take in one reading (``now``: seconds, monotonic) and return the leases that have run out.
 
-        Robots that are failed already, or that are not present, have no lease.
+        Robots that are failed already, or that are not present, have no lease. A lease that was made shorter counts
+        from now: its robots have yet to hear of it.
         """
+        if lease_s < self._lease_s:
+            self.forget()
+        self._lease_s = lease_s
         fresh: dict[str, _Seen] = {}
         expired = []
         for robot in robots:
-            if robot.incarnation is None or robot.role is Role.FAILED or robot.heartbeat == 0:
+            if robot.incarnation is None or robot.role is Role.FAILED or robot.heartbeat == NOBODYS:
                 continue
             before = self._seen.get(robot.name)
             if before and (before.incarnation, before.heartbeat) == (robot.incarnation, robot.heartbeat):

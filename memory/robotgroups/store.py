@@ -1,39 +1,27 @@
-"""Everything that the SQL functions offer, typed: groups, members, roles and memory. Decides nothing.
-
-Every call is one statement in autocommit: a caller that is stopped in the middle holds no lock of the group.
-"""
+"""Everything that the SQL functions offer, typed: groups, members, roles and memory. Decides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from robotgroups import errors, migrations
-from robotgroups.connection import checked_dsn, our_errors, refuse_pooler
+from robotgroups import errors
+from robotgroups.administration import Administration, password_of, robot_dsn
 from robotgroups.models import (
     Change,
     ChangeKind,
     Failover,
     FailoverResult,
-    GroupKey,
-    GroupRecord,
-    GroupSettings,
     GroupStatus,
     MembershipChange,
     Memory,
     Outcome,
     Remembered,
-    Retention,
     Revised,
     RobotStatus,
     Role,
@@ -42,162 +30,11 @@ from robotgroups.models import (
     roles_from_json,
 )
 
-POOL_TIMEOUT_S = 5.0
+__all__ = ["Store", "password_of", "robot_dsn"]
 
 
-class Store:
-    """A pool of connections to the schema ``robotgroups``; open it with ``Store.open`` and close it."""
-
-    def __init__(self, dsn: str, pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]) -> None:
-        self.dsn = dsn
-        self._pool = pool
-
-    @classmethod
-    async def open(
-        cls,
-        dsn: str,
-        *,
-        max_size: int = 8,
-        application_name: str = "robotgroups",
-        pool_timeout_s: float = POOL_TIMEOUT_S,
-    ) -> Store:
-        """Connect, refuse a pooler and a schema of another version. A call waits ``pool_timeout_s`` for a connection.
-
-        Raises:
-            MemoryUnavailableError: Postgres cannot be reached.
-            PoolerError, SchemaVersionError, DatabaseConfigError, NotPermittedError.
-
-        """
-        full = checked_dsn(dsn, application_name=application_name)
-        async with our_errors():
-            first = await psycopg.AsyncConnection.connect(full, autocommit=True)
-            async with first:
-                await refuse_pooler(first)
-        pool = AsyncConnectionPool(
-            full,
-            min_size=1,
-            max_size=max_size,
-            timeout=pool_timeout_s,
-            kwargs={"autocommit": True, "row_factory": dict_row},
-            connection_class=psycopg.AsyncConnection[DictRow],
-            check=AsyncConnectionPool.check_connection,
-            reconnect_timeout=1,
-            open=False,
-        )
-        store = cls(dsn, pool)
-        await pool.open()
-        try:
-            await store.check_schema()
-        except BaseException:
-            await store.close()
-            raise
-        return store
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._pool.close()
-
-    async def __aenter__(self) -> Store:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def check_schema(self) -> None:
-        """Raise SchemaVersionError unless the database has this library's schema."""
-        version = await self._value("SELECT robotgroups.schema_version()")
-        if version != migrations.latest_version():
-            raise errors.SchemaVersionError(
-                f"the database has schema version {version}, this library needs {migrations.latest_version()}: "
-                + ("migrate it" if version < migrations.latest_version() else "upgrade robotgroups")
-            )
-
-    # -- groups ------------------------------------------------------------------------------------------------------
-
-    async def ensure_group(self, key: GroupKey, settings: GroupSettings) -> int:
-        """Make the group or bring its settings up to date; returns its id. A smaller budget evicts at once."""
-        return int(
-            await self._value(
-                "SELECT robotgroups.ensure_group(%s, %s, %s, %s)",
-                (key.cluster, key.namespace_uid, key.name, Jsonb(asdict(settings))),
-            )
-        )
-
-    async def find_group(self, key: GroupKey) -> int:
-        """Id of a group; UnknownGroupError when there is none, NotPermittedError when it is another login's."""
-        return int(
-            await self._value("SELECT robotgroups.find_group(%s, %s, %s)", (key.cluster, key.namespace_uid, key.name))
-        )
-
-    async def list_groups(self, cluster: str) -> list[GroupRecord]:
-        """Groups of a cluster (owner only)."""
-        rows = await self._rows("SELECT * FROM robotgroups.groups WHERE cluster = %s ORDER BY id", (cluster,))
-        return [
-            GroupRecord(
-                r["id"],
-                GroupKey(r["cluster"], r["namespace_uid"], r["name"]),
-                r["resource_uid"],
-                Retention(r["retention"]),
-                r["login"],
-            )
-            for r in rows
-        ]
-
-    async def delete_group(self, group_id: int) -> bool:
-        """Delete a group with all of its memory and its login (owner only); False when it was gone."""
-        await self.drop_login(group_id)
-        return bool(await self._rows("DELETE FROM robotgroups.groups WHERE id = %s RETURNING id", (group_id,)))
-
-    async def adopt_group(self, key: GroupKey, namespace_uid: str) -> int:
-        """Give a group's rows to another namespace (owner only); returns its id."""
-        return int(
-            await self._value(
-                "SELECT robotgroups.adopt_group(%s, %s, %s, %s)",
-                (key.cluster, key.namespace_uid, key.name, namespace_uid),
-            )
-        )
-
-    async def ensure_login(self, group_id: int, password: str) -> str:
-        """Make the group's login, or give it this password; returns its name (owner only).
-
-        What is sent is the password's SCRAM verifier, so that no log of Postgres can hold the password.
-        """
-        async with self._connection() as connection:
-            row = await (
-                await connection.execute(
-                    "SELECT format('rg_%%s_%%s', g.id, d.oid) AS login, current_database() AS database "
-                    "FROM robotgroups.groups g, pg_database d WHERE g.id = %s AND d.datname = current_database()",
-                    (group_id,),
-                )
-            ).fetchone()
-            if row is None:
-                raise errors.UnknownGroupError(f"no group has id {group_id}")
-            login = str(row["login"])
-            verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
-            async with connection.transaction():
-                exists = await (
-                    await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (login,))
-                ).fetchone()
-                for statement in _login_statements(login, verifier, exists=exists is not None):
-                    await connection.execute(statement)
-                await connection.execute("UPDATE robotgroups.groups SET login = %s WHERE id = %s", (login, group_id))
-            return login
-
-    async def drop_login(self, group_id: int) -> None:
-        """Take the group's login away, and end its sessions (owner only)."""
-        async with self._connection() as connection, connection.transaction():
-            cursor = await connection.execute(
-                "UPDATE robotgroups.groups g SET login = NULL FROM robotgroups.groups old "
-                "WHERE g.id = %s AND old.id = g.id AND old.login IS NOT NULL RETURNING old.login",
-                (group_id,),
-            )
-            if (row := await cursor.fetchone()) is not None:
-                await connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (row["login"],)
-                )
-                await connection.execute(
-                    psycopg.sql.SQL("DROP ROLE IF EXISTS {}").format(psycopg.sql.Identifier(row["login"]))
-                )
+class Store(Administration):
+    """The schema ``robotgroups``, by a pool of connections; open it with ``Store.open`` and close it."""
 
     # -- members and roles -------------------------------------------------------------------------------------------
 
@@ -296,12 +133,16 @@ class Store:
 
     async def forget(self, group_id: int, *, robot: str | None, tenure: int | None, memory_id: int) -> Revised:
         """Hide a memory until it is restored. NotActiveError, UnknownMemoryError."""
-        row = await self._row("SELECT * FROM robotgroups.forget(%s, %s, %s, %s)", (group_id, robot, tenure, memory_id))
+        row = await self._row(
+            "SELECT * FROM robotgroups.forget(%s, %s, %s, %s::bigint)", (group_id, robot, tenure, memory_id)
+        )
         return Revised(memory_id, row["revision"], row["epoch"])
 
     async def restore(self, group_id: int, *, robot: str | None, tenure: int | None, memory_id: int) -> Revised:
         """Bring a forgotten memory back, into the working set too. NotActiveError, UnknownMemoryError."""
-        row = await self._row("SELECT * FROM robotgroups.restore(%s, %s, %s, %s)", (group_id, robot, tenure, memory_id))
+        row = await self._row(
+            "SELECT * FROM robotgroups.restore(%s, %s, %s, %s::bigint)", (group_id, robot, tenure, memory_id)
+        )
         return Revised(memory_id, row["revision"], row["epoch"])
 
     async def clear_working_memory(self, group_id: int, *, robot: str | None, tenure: int | None) -> int:
@@ -342,7 +183,9 @@ class Store:
 
     async def memory(self, group_id: int, memory_id: int) -> Memory:
         """One memory, forgotten or not. UnknownMemoryError."""
-        return Memory.from_json(await self._value("SELECT robotgroups.get_memory(%s, %s)", (group_id, memory_id)))
+        return Memory.from_json(
+            await self._value("SELECT robotgroups.get_memory(%s, %s::bigint)", (group_id, memory_id))
+        )
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -361,7 +204,7 @@ class Store:
 
     async def changes(self, group_id: int, after: int, limit: int = 1000) -> list[Change]:
         """Events after a revision, in order, at most ``limit``."""
-        rows = await self._rows("SELECT * FROM robotgroups.changes_after(%s, %s, %s)", (group_id, after, limit))
+        rows = await self._rows("SELECT * FROM robotgroups.changes_after(%s, %s::bigint, %s)", (group_id, after, limit))
         return [
             Change(
                 revision=r["revision"],
@@ -395,61 +238,6 @@ class Store:
             _failover(r)
             for r in await self._rows("SELECT * FROM robotgroups.list_failovers(%s, %s)", (group_id, limit))
         ]
-
-    # -- plumbing ----------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-        async with our_errors():
-            try:
-                async with self._pool.connection() as connection:
-                    yield connection
-            except PoolTimeout as error:
-                raise errors.MemoryUnavailableError(
-                    f"Postgres is not available: no connection within {self._pool.timeout:g} s"
-                ) from error
-
-    async def _rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[DictRow]:
-        async with self._connection() as connection:
-            return await (await connection.execute(sql.encode(), arguments)).fetchall()
-
-    async def _row(self, sql: str, arguments: Sequence[Any] = ()) -> DictRow:
-        (row,) = await self._rows(sql, arguments)
-        return row
-
-    async def _value(self, sql: str, arguments: Sequence[Any] = ()) -> Any:
-        (value,) = (await self._row(sql, arguments)).values()
-        return value
-
-
-def robot_dsn(owner_dsn: str, login: str, password: str) -> str:
-    """The DSN of a group's login on the owner's server: everything but the user and the password stays."""
-    return make_conninfo(owner_dsn, user=login, password=password)
-
-
-def password_of(dsn: str) -> str | None:
-    """The password in a DSN that ``robot_dsn`` made; None when it has none or cannot be read."""
-    try:
-        password = conninfo_to_dict(dsn).get("password")
-    except psycopg.ProgrammingError:
-        return None
-    return str(password) if password else None
-
-
-def _login_statements(login: str, verifier: str, *, exists: bool) -> list[psycopg.sql.Composed]:
-    name = psycopg.sql.Identifier(login)
-    verb = psycopg.sql.SQL("ALTER" if exists else "CREATE")
-    # a role's owner may not even repeat NOSUPERUSER on ALTER; on CREATE all of them are the default
-    make = psycopg.sql.SQL("{} ROLE {} LOGIN PASSWORD {}")
-    settings = {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "10s"}
-    return [
-        make.format(verb, name, psycopg.sql.Literal(verifier)),
-        psycopg.sql.SQL("GRANT robotgroups_robot TO {}").format(name),
-        *(
-            psycopg.sql.SQL("ALTER ROLE {} SET {} = {}").format(name, psycopg.sql.Identifier(k), psycopg.sql.Literal(v))
-            for k, v in settings.items()
-        ),
-    ]
 
 
 def _failover(row: Mapping[str, Any]) -> Failover:

@@ -28,7 +28,10 @@ def parse(timeframe: Timeframe | None) -> tuple[datetime | None, datetime | None
             )
         since, until = (_time(half, timeframe) for half in halves)
     else:
-        since, until = (_zoned(t) for t in timeframe)
+        pair = tuple(timeframe)
+        if len(pair) != len(("since", "until")) or any(not isinstance(t, datetime | None) for t in pair):
+            raise ArgumentError(f"timeframe {timeframe!r} is no pair of times: give (since, until), None for open ends")
+        since, until = map(_zoned, pair)
     if since and until and since >= until:
         raise ArgumentError(f"timeframe {timeframe!r} ends before it begins")
     return since, until

@@ -1,0 +1,112 @@
+"""Connections for statements: each is taken from a pool, checked, and given back.
+
+Every call is one statement in autocommit: a caller that is stopped in the middle holds no lock of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from robotgroups import errors, migrations
+from robotgroups.connection import checked_dsn, our_errors, refuse_pooler
+
+POOL_TIMEOUT_S = 5.0
+
+
+class Pool:
+    """A pool of connections to the schema ``robotgroups``; ``open`` it and ``close`` it."""
+
+    def __init__(self, dsn: str, pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]) -> None:
+        self.dsn = dsn
+        self._pool = pool
+
+    @classmethod
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        max_size: int = 8,
+        application_name: str = "robotgroups",
+        pool_timeout_s: float = POOL_TIMEOUT_S,
+    ) -> Self:
+        """Connect, refuse a pooler and a schema of another version. A call waits ``pool_timeout_s`` for a connection.
+
+        Raises:
+            MemoryUnavailableError: Postgres cannot be reached.
+            PoolerError, SchemaVersionError, DatabaseConfigError, NotPermittedError.
+
+        """
+        full = checked_dsn(dsn, application_name=application_name)
+        async with our_errors():
+            first = await psycopg.AsyncConnection.connect(full, autocommit=True)
+            async with first:
+                await refuse_pooler(first)
+        pool = AsyncConnectionPool(
+            full,
+            min_size=1,
+            max_size=max_size,
+            timeout=pool_timeout_s,
+            kwargs={"autocommit": True, "row_factory": dict_row},
+            connection_class=psycopg.AsyncConnection[DictRow],
+            check=AsyncConnectionPool.check_connection,
+            reconnect_timeout=1,
+            open=False,
+        )
+        opened = cls(dsn, pool)
+        await pool.open()
+        try:
+            await opened.check_schema()
+        except BaseException:
+            await opened.close()
+            raise
+        return opened
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def check_schema(self) -> None:
+        """Raise SchemaVersionError unless the database has this library's schema."""
+        version = await self._value("SELECT robotgroups.schema_version()")
+        if version != migrations.latest_version():
+            raise errors.SchemaVersionError(
+                f"the database has schema version {version}, this library needs {migrations.latest_version()}: "
+                + ("migrate it" if version < migrations.latest_version() else "upgrade robotgroups")
+            )
+
+    # -- plumbing ----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+        async with our_errors():
+            try:
+                async with self._pool.connection() as connection:
+                    yield connection
+            except PoolTimeout as error:
+                raise errors.MemoryUnavailableError(
+                    f"Postgres is not available: no connection within {self._pool.timeout:g} s"
+                ) from error
+
+    async def _rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[DictRow]:
+        async with self._connection() as connection:
+            return await (await connection.execute(sql.encode(), arguments)).fetchall()
+
+    async def _row(self, sql: str, arguments: Sequence[Any] = ()) -> DictRow:
+        (row,) = await self._rows(sql, arguments)
+        return row
+
+    async def _value(self, sql: str, arguments: Sequence[Any] = ()) -> Any:
+        (value,) = (await self._row(sql, arguments)).values()
+        return value

@@ -16,7 +16,7 @@ COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started
 
-.PHONY: help venv lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+.PHONY: help venv reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ venv: $(STAMP) ## make .venv with the project, all its extras and the tools
 $(STAMP): hack/venv.sh hack/locks/dev.txt pyproject.toml
 	@hack/venv.sh $(VENV)
 	@touch $@
+
+reference: venv ## write docs/reference anew from the resource and the API
+	@$(PYTHON_IN_VENV) hack/reference.py
 
 lock: ## write hack/locks anew from pyproject.toml
 	hack/locks/lock.sh

@@ -6,7 +6,7 @@ RobotGroupsError
 │   ├── LastActiveRobotError
 │   ├── UnknownStrategyError
 │   └── IdempotencyConflictError        the key was used with other content
-├── NotFoundError
+├── NotFoundError (also LookupError)
 │   ├── UnknownGroupError
 │   ├── UnknownRobotError
 │   └── UnknownMemoryError

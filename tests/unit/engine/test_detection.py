@@ -81,6 +81,28 @@ def test_each_robot_has_its_own_lease() -> None:
     assert [e.robot for e in found] == ["a"]
 
 
+def test_a_lease_that_was_made_shorter_counts_from_when_it_is_seen() -> None:
+    """The robot beats in its old rhythm until it hears of the new one: that is no failure."""
+    watch = LeaseWatch()
+    assert watch.observe([robot(5)], lease_s=30.0, now=0.0) == []
+    assert watch.observe([robot(5)], lease_s=LEASE_S, now=9.0) == []
+    assert watch.observe([robot(5)], lease_s=LEASE_S, now=11.9) == []
+    assert watch.observe([robot(5)], lease_s=LEASE_S, now=12.0) == [Expired("a", ONE, 5, 3.0)]
+
+
+def test_a_lease_that_was_made_longer_counts_on() -> None:
+    watch = LeaseWatch()
+    watch.observe([robot(5)], lease_s=LEASE_S, now=0.0)
+    assert watch.observe([robot(5)], lease_s=30.0, now=29.9) == []
+    assert watch.observe([robot(5)], lease_s=30.0, now=30.0) == [Expired("a", ONE, 5, 30.0)]
+
+
+def test_who_hangs_right_after_it_registered_has_a_lease() -> None:
+    watch = LeaseWatch()
+    watch.observe([robot(1)], lease_s=LEASE_S, now=0.0)
+    assert len(watch.observe([robot(1)], lease_s=LEASE_S, now=LEASE_S)) == 1
+
+
 readings = st.lists(st.tuples(st.floats(0.01, 2.0), st.booleans()), min_size=1, max_size=40)
 
 

@@ -33,7 +33,8 @@ class LocalCluster(Cluster):
     @property
     @override
     def tools(self) -> Path:
-        return Places(cache()).bin
+        found = state.read()  # it may have been started with another cache
+        return (found.places if found else Places(cache())).bin
 
     @override
     def describe(self) -> str:

@@ -80,7 +80,8 @@ def _run(arguments: argparse.Namespace) -> int:
         case "kubeconfig":
             print(state.running().places.kubeconfig)
         case "bin":
-            print(places.bin)
+            found = state.read()
+            print((found.places if found else places).bin)
         case "status":
             return _status()
         case "leftovers":

@@ -35,9 +35,11 @@ def up(places: Places, nodes: int) -> State:
         try:
             ready = _start(places, fresh)
         except BaseException:
-            _keep_logs(places)
-            say("the cluster did not come up: clearing away")
-            _clear(places, state.read())
+            try:
+                say("the cluster did not come up: clearing away")
+                _keep_logs(places)
+            finally:  # even when nobody reads what is said any more
+                _clear(places, state.read())
             raise
         say(f"the local cluster is up after {time.monotonic() - started:.1f} s: {places.kubeconfig}")
         return ready

@@ -82,10 +82,9 @@ def _run(arguments: argparse.Namespace) -> int:
         case "bin":
             found = state.read()
             print((found.places if found else places).bin)
-        case "status":
-            return _status()
-        case "leftovers":
-            return _leftovers(places)
+        case "status" | "leftovers":
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader may leave early
+            return _status() if arguments.command == "status" else _leftovers(places)
         case _ if os.geteuid() != 0:
             raise ClusterError("the local cluster needs root (namespaces, mounts, links): use sudo --preserve-env")
         case "up":

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 HACK = Path(__file__).resolve().parents[1]
 if str(HACK) not in sys.path:  # run as a directory: it is not on the path, this one is
@@ -15,9 +16,14 @@ from demo.report import Report  # noqa: E402
 from localcluster.console import ClusterError, say  # noqa: E402
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the cleaning up
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     """Runs the demo on the chosen cluster; the table is printed, and the JSON written, however far it came."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     report, problem = Report(), ""
     try:
         cluster = choose()
@@ -28,7 +34,8 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted: the client is removed, the rest stays; run `make demo` again, it starts anew")
         return 130
-    report.show()
+    if report.rows:
+        report.show()
     if problem:
         say(f"demo: {problem}")
     if path := os.environ.get("DEMO_JSON"):

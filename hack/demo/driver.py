@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import httpx
 
-from robotgroups.client import AsyncClient
+from robotgroups import AsyncClient
 from robotgroups.errors import RobotGroupsError
 
 URL = os.environ["ROBOTGROUPS_URL"]

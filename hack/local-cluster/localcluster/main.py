@@ -11,7 +11,7 @@ from localcluster import binaries, containers, images, leftovers, lifecycle, net
 from localcluster.api import Api
 from localcluster.console import ClusterError, say
 from localcluster.processes import Process, command_line, namespace_pids, pids
-from localcluster.settings import Places, cache
+from localcluster.settings import Places, cache, machines
 from localcluster.state import State
 
 DAEMONS = {*binaries.COMPONENTS, "containerd"}
@@ -54,6 +54,11 @@ def main() -> int:
     kubectl_words = words[1:] if words[:1] == ["kubectl"] else []
     arguments = parser().parse_args(words[:1] if kubectl_words else words)
     arguments.kubectl_words = kubectl_words
+    try:
+        machines(getattr(arguments, "nodes", 1))
+    except ValueError as error:
+        say(f"cluster {arguments.command}: {error}")
+        return 2
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:

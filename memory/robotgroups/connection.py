@@ -48,6 +48,7 @@ _RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
     "RG011": lambda m, _: errors.UnknownMemoryError(m),
     "RG012": lambda m, _: errors.ArgumentError(m),
     "RG013": lambda m, _: errors.NotWarmError(m),
+    "RG014": lambda m, _: errors.ReplacedError(m),
     "42501": lambda m, _: errors.NotPermittedError(m),
 }
 _POOLER = (

@@ -54,18 +54,19 @@ class PresenceSession:
                 raise
             return cls(connection, group_id, incarnation)
 
-    async def register(self, robot: str, endpoint: str, *, replace: bool) -> Registration:
-        """Take the robot's place in the group.
+    async def register(self, robot: str, endpoint: str, *, replace: bool, rejoin: bool = True) -> Registration:
+        """Take the robot's place in the group; a failed robot comes back by it, if ``rejoin``.
 
         Raises:
             UnknownRobotError: the group has no such robot.
             HostedElsewhereError: another incarnation lives, and ``replace`` is false.
+            ReplacedError: it is failed, and ``rejoin`` is false.
 
         """
         async with our_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(
-                "SELECT * FROM robotgroups.register(%s, %s, %s, %s, %s)",
-                (self._group_id, robot, self._incarnation, endpoint, replace),
+                "SELECT * FROM robotgroups.register(%s, %s, %s, %s, %s, %s)",
+                (self._group_id, robot, self._incarnation, endpoint, replace, rejoin),
             )
             row = await cursor.fetchone()
             assert row is not None

@@ -19,10 +19,9 @@ from robotgroups.errors import (
     ReplacedError,
     RobotGroupsError,
     UnknownGroupError,
-    UnknownRobotError,
 )
 from robotgroups.member import Member
-from robotgroups.models import Registration, Role
+from robotgroups.models import Registration
 from robotgroups.presence import PresenceSession
 from robotgroups.replica import SyncStats
 from robotgroups.serving import Serving, Standing, may_serve
@@ -45,7 +44,10 @@ class OnReplaced(StrEnum):
 
 
 class HostedRobot(Member):
-    """One incarnation of one robot. ``start`` it and ``stop`` it, or use it as an asynchronous context manager."""
+    """One incarnation of one robot. ``start`` it and ``stop`` it, or use it as an asynchronous context manager.
+
+    A store of its own is best opened as ``presence.application_name(incarnation)``: a failover ends its sessions too.
+    """
 
     def __init__(
         self,
@@ -56,9 +58,10 @@ class HostedRobot(Member):
         endpoint: str = "",
         replace: bool = False,
         on_replaced: OnReplaced = OnReplaced.REJOIN,
+        incarnation: UUID | None = None,
     ) -> None:
         super().__init__(store, group_id, name)
-        self.incarnation: UUID = uuid4()
+        self.incarnation: UUID = incarnation or uuid4()
         self.ended: BaseException | None = None  # why the background work ended, when it did
         self._endpoint = endpoint
         self._replace = replace
@@ -212,8 +215,6 @@ class HostedRobot(Member):
         beat = await session.beat(self.name, applied=applied, warm=self.warm and not self._leaving)
         if not beat.current:
             self._fenced = True
-            if beat.role is Role.FAILED and self._on_replaced is OnReplaced.STOP:
-                raise UnknownRobotError(f"{self.name} was replaced by failover and stays out until it is added again")
             raise ReplacedError(f"{self.name}'s presence was ended")
         assert self._registration is not None
         self._registration = replace(self._registration, heartbeat_ms=beat.heartbeat_ms, lease_ms=beat.lease_ms)
@@ -232,8 +233,7 @@ class HostedRobot(Member):
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries
             pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
-                await self._refuse_to_rejoin_when_failed()
-                session = await self._register()
+                session = await self._register(rejoin=self._on_replaced is OnReplaced.REJOIN)
             except (MemoryUnavailableError, UnknownGroupError) as error:
                 self._note(error)
                 continue
@@ -249,18 +249,11 @@ class HostedRobot(Member):
             logger.info("robot %s is back as %s", self.name, self.role)
             return session
 
-    async def _refuse_to_rejoin_when_failed(self) -> None:
-        if self._on_replaced is OnReplaced.REJOIN:
-            return
-        mine = [r for r in (await self.status()).robots if r.name == self.name]
-        if not mine or mine[0].role is Role.FAILED:
-            raise UnknownRobotError(f"{self.name} was replaced by failover and stays out until it is added again")
-
-    async def _register(self) -> PresenceSession:
+    async def _register(self, *, rejoin: bool = True) -> PresenceSession:
         session = await PresenceSession.open(self._store.dsn, self._group_id, self.incarnation)
         sent, applied = time.monotonic(), self.cache.revision
         try:
-            registration = await session.register(self.name, self._endpoint, replace=self._replace)
+            registration = await session.register(self.name, self._endpoint, replace=self._replace, rejoin=rejoin)
         except BaseException:
             await session.close()
             raise

@@ -1,8 +1,9 @@
 -- Presence: register, beat, withdraw, and the one function that declares a robot failed (R3).
 
 -- Called on the presence session itself: its backend holds the incarnation's advisory lock from here to its end.
+-- A failed robot comes back by it, unless p_rejoin is false.
 CREATE FUNCTION robotgroups.register(
-    p_group bigint, p_robot text, p_incarnation uuid, p_endpoint text, p_replace boolean,
+    p_group bigint, p_robot text, p_incarnation uuid, p_endpoint text, p_replace boolean, p_rejoin boolean,
     OUT role text, OUT tenure bigint, OUT epoch bigint, OUT revision bigint, OUT heartbeat_ms integer, OUT lease_ms integer,
     OUT max_tokens integer, OUT tokenizer text, OUT language text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
@@ -11,7 +12,7 @@ BEGIN
     PERFORM assert_may_use(p_group);
     SELECT * INTO old FROM presence p WHERE p.group_id = p_group AND p.robot = p_robot;
     IF FOUND AND old.incarnation = p_incarnation AND old.backend_pid <> pg_backend_pid() THEN
-        PERFORM end_sessions(p_incarnation, old.backend_pid);  -- our own lost session, half open
+        PERFORM pg_terminate_backend(old.backend_pid) WHERE is_live(old);  -- our own lost session, half open
     END IF;
     IF NOT FOUND OR old.incarnation <> p_incarnation OR old.backend_pid <> pg_backend_pid() THEN
         PERFORM set_config('lock_timeout', '5s', true);
@@ -21,6 +22,10 @@ BEGIN
     SELECT * INTO r FROM robots x WHERE x.group_id = p_group AND x.name = p_robot;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'group % has no robot %', g.name, p_robot USING ERRCODE = 'RG003';
+    END IF;
+    IF r.role = 'failed' AND NOT p_rejoin THEN
+        PERFORM pg_advisory_unlock(presence_lock(p_incarnation));
+        RAISE EXCEPTION '% was replaced by failover and stays out until it is added again', p_robot USING ERRCODE = 'RG014';
     END IF;
     SELECT * INTO old FROM presence p WHERE p.group_id = p_group AND p.robot = p_robot;
     v_known := FOUND;

@@ -6,13 +6,21 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 from postgres_server import PostgresServer
 from robot_process import until
 
 from robotgroups import migrations
-from robotgroups.errors import HostedElsewhereError, MemoryUnavailableError, NotActiveError, UnknownRobotError
+from robotgroups.errors import (
+    HostedElsewhereError,
+    MemoryUnavailableError,
+    NotActiveError,
+    ReplacedError,
+    UnknownRobotError,
+)
 from robotgroups.models import GroupKey, GroupSettings, Outcome, Role
+from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot, OnReplaced
 from robotgroups.store import Store
 
@@ -113,8 +121,29 @@ async def test_a_robot_that_shall_stay_out_stays_out(group: Any) -> None:
         return robot.ended is not None
 
     await until(ended, "a has ended", LIMIT_S)
-    assert isinstance(robot.ended, UnknownRobotError)
-    assert "was replaced by failover" in robot.serving(time.monotonic()).reason
+    assert isinstance(robot.ended, ReplacedError)
+    assert "a was replaced by failover and stays out" in robot.serving(time.monotonic()).reason
+    assert (await group.robot("a")).role is Role.FAILED
+
+
+async def test_who_shall_stay_out_cannot_slip_in_between_the_end_of_its_sessions_and_the_commit(group: Any) -> None:
+    """Postgres ends the replaced robot's sessions before it commits the failover: a return in between has to wait."""
+    robot = await group.host("a", on_replaced=OnReplaced.STOP)
+    await group.host("b")
+    async with await psycopg.AsyncConnection.connect(group.dsn) as slow, slow.transaction():
+        await slow.execute("SELECT robotgroups.failover(%s, 'a', 'test')", (group.id,))
+
+        async def tries() -> bool:
+            waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
+            return bool(await group.sql(waiting, application_name(robot.incarnation)))
+
+        await until(tries, "a tries to come back", LIMIT_S)
+        assert robot.ended is None
+
+    async def ended() -> bool:
+        return isinstance(robot.ended, ReplacedError)
+
+    await until(ended, "a has ended", LIMIT_S)
     assert (await group.robot("a")).role is Role.FAILED
 
 

@@ -1,7 +1,7 @@
 """What the operator has seen of the cluster, fed by watch events and corrected by lists. No I/O."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from robotgroups_operator.names import LABEL_GROUP, Kind
@@ -32,11 +32,28 @@ def group_of(kind: Kind, body: JsonObject) -> GroupRef | None:
     return GroupRef(metadata["namespace"], name) if name else None
 
 
-@dataclass
 class _Shelf:
-    objects: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
-    removed: dict[str, int] = field(default_factory=dict)
-    """UIDs whose end was seen, with the resource version of it: an older list may still have them."""
+    """The objects of one kind, by name and by group."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.objects: dict[tuple[str, str], JsonObject] = {}
+        self.groups: dict[GroupRef, dict[str, JsonObject]] = {}
+        self.removed: dict[str, int] = {}
+        """UIDs whose end was seen, with the resource version of it: an older list may still have them."""
+
+    def put(self, key: tuple[str, str], body: JsonObject) -> None:
+        self.drop(key)
+        self.objects[key] = body
+        if ref := group_of(self._kind, body):
+            self.groups.setdefault(ref, {})[key[1]] = body
+
+    def drop(self, key: tuple[str, str]) -> None:
+        body = self.objects.pop(key, None)
+        if body is not None and (ref := group_of(self._kind, body)):
+            del self.groups[ref][key[1]]
+            if not self.groups[ref]:
+                del self.groups[ref]
 
 
 class Cache:
@@ -55,7 +72,7 @@ class Cache:
             known is not None and version(known) >= version(body)
         ):
             return False
-        shelf.objects[key] = body
+        shelf.put(key, body)
         return True
 
     def remove(self, kind: Kind, body: JsonObject) -> bool:
@@ -66,7 +83,7 @@ class Cache:
         known = shelf.objects.get(key)
         if known is None or known["metadata"]["uid"] != metadata["uid"]:
             return False
-        del shelf.objects[key]
+        shelf.drop(key)
         return True
 
     def replace(
@@ -83,7 +100,7 @@ class Cache:
         for key, body in list(shelf.objects.items()):
             missing = body["metadata"]["uid"] not in listed and version(body) <= at
             if missing and namespace in (None, key[0]):
-                del shelf.objects[key]
+                shelf.drop(key)
                 if ref := group_of(kind, body):
                     changed.add(ref)
         shelf.removed = {uid: gone for uid, gone in shelf.removed.items() if gone > at}
@@ -95,8 +112,7 @@ class Cache:
 
     def of_group(self, kind: Kind, ref: GroupRef) -> tuple[JsonObject, ...]:
         """The objects with a group's label, by name."""
-        found = [body for body in self._shelf(kind).objects.values() if group_of(kind, body) == ref]
-        return tuple(sorted(found, key=lambda body: str(body["metadata"]["name"])))
+        return tuple(body for _, body in sorted(self._shelf(kind).groups.get(ref, {}).items()))
 
     def groups(self) -> Iterator[GroupRef]:
         """Every RobotGroup that is there."""
@@ -104,4 +120,6 @@ class Cache:
             yield GroupRef(namespace, name)
 
     def _shelf(self, kind: Kind) -> _Shelf:
-        return self._shelves.setdefault(kind, _Shelf())
+        if kind not in self._shelves:
+            self._shelves[kind] = _Shelf(kind)
+        return self._shelves[kind]

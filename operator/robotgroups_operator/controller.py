@@ -106,6 +106,7 @@ class GroupController:
         finally:
             if self.group_id is not None:
                 self._shared.database.forget(self.group_id)
+            self._reporter.forget()
 
     async def _reconcile(self) -> None:
         body = self._shared.cache.get(Kind.ROBOT_GROUP, self.ref.namespace, self.ref.name)
@@ -236,7 +237,7 @@ class GroupController:
             applied=self._applied,
             suspects=self._failures.suspects,
             deployments=self._shared.cache.of_group(Kind.DEPLOYMENT, self.ref),
-            sync=self._reporter.sync(self.group_id),
+            sync=self._reporter.sync(body, self.group_id),
             now=datetime.now(UTC),
         )
         if seen.memory is None and seen.memory_problem is None and not seen.deleting:

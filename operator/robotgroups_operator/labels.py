@@ -23,7 +23,13 @@ def plan_labels(status: GroupStatus, pods: Pods, suspects: Sequence[Suspect]) ->
     A dead or failed robot's pods leave the Service at once; a pod comes back when it is Ready and its robot live.
     """
     dead = {suspect.robot for suspect in suspects}
-    patches = []
+    members = {robot.name for robot in status.robots}
+    patches = [
+        LabelPatch(pod.name, {LABEL_SERVING: "false"}, "its robot is no member any more")
+        for name in sorted(pods.keys() - members)
+        for pod in pods[name]
+        if pod.serving_label != "false"
+    ]
     for robot in status.robots:
         for pod in pods.get(robot.name, ()):
             labels, reasons = {}, []

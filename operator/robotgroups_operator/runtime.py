@@ -32,7 +32,7 @@ class Operator:
         self._settings = settings
         self._cache = Cache()
         self._synced = False
-        self._resynced_at = time.monotonic()
+        self._tried_at = time.monotonic()
         self._controllers: dict[GroupRef, tuple[GroupController, asyncio.Task[None]]] = {}
         self._metrics = MetricsServer(settings.bind_address, settings.metrics_port)
         self._tasks: asyncio.TaskGroup
@@ -84,8 +84,8 @@ class Operator:
         self._wake(ref, kind)
 
     def healthy(self) -> bool:
-        """Whether the periodic work is being done."""
-        return time.monotonic() - self._resynced_at < 4 * self._settings.resync_seconds + 60
+        """Whether the periodic work goes on; that the API server is away is no reason to be restarted."""
+        return time.monotonic() - self._tried_at < 4 * self._settings.resync_seconds + 60
 
     def _wake(self, ref: GroupRef, kind: Kind) -> None:
         if entry := self._controllers.get(ref):
@@ -114,12 +114,12 @@ class Operator:
         while True:
             try:
                 await self._resync()
+                pause = self._settings.resync_seconds
             except ApiError as error:
                 log.warning("resync failed", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            self._resynced_at = time.monotonic()
-            await asyncio.sleep(self._settings.resync_seconds)
+                pause = RETRY_SECONDS
+            self._tried_at = time.monotonic()
+            await asyncio.sleep(pause)
 
     async def _resync(self) -> None:
         """Lists everything: heals what a watch has lost."""

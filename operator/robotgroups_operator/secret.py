@@ -25,6 +25,7 @@ class SecretKeeper:
         self._applier = applier
         self._credentials: Credentials | None = None
         self._login: str | None = None
+        self._password: str | None = None
         self._found: JsonObject | None = None
         self.exists = False
 
@@ -39,8 +40,8 @@ class SecretKeeper:
         """Makes the login and the Secret, or puts them back, after `look`. Raises ApiError, RobotGroupsError."""
         known = self._credentials
         password = (known and password_of(known.dsn)) or secrets.token_urlsafe(TOKEN_BYTES)
-        if self._login is None or known is None:
-            self._login = await store.ensure_login(group_id, password)
+        if self._login is None or password != self._password:
+            self._login, self._password = await store.ensure_login(group_id, password), password
         dsn = robot_dsn(store.dsn, self._login, password)
         wanted = replace(known, dsn=dsn) if known else Credentials(dsn, secrets.token_urlsafe(TOKEN_BYTES))
         self._credentials = wanted

@@ -202,6 +202,7 @@ class Bench:
         self.namespace = namespace
         self.server = server
         self.robots: list[PlayedRobot] = []
+        self.pods: list[PlayedPod] = []
         self._address = 0
 
     async def apply(self, name: str, spec: JsonObject) -> JsonObject:
@@ -301,6 +302,7 @@ class Bench:
             },
         )
         pod = PlayedPod(self, name, robot, f"10.0.0.{self._address}")
+        self.pods.append(pod)
         await pod.run(ready=ready)
         return pod
 

@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from api_server import ApiServer
 from operator_bench import Bench, OperatorProcess, PlayedRobot, open_migrated
 from postgres_server import PostgresServer
 
-from robotgroups.store import Store
+from robotgroups.store import Store, password_of
 from robotgroups_operator.api import KubernetesApi
 from robotgroups_operator.names import Kind
 
-FAILOVER = {"heartbeat": "100ms", "lease": "1s"}
+FAILOVER = {"heartbeat": "100ms", "lease": "3s"}
 SPEC = {"active": [{"name": "first"}], "passive": [{"name": "second"}], "failover": FAILOVER}
 
 
@@ -53,7 +54,7 @@ async def test_lives_through_the_absence_of_postgres(own_bench: tuple[Bench, Ope
         number = await ready(bench, store)
     before = await bench.status("team")
     for robot in bench.robots:
-        await robot.hang()
+        await robot.die()
     await asyncio.to_thread(postgres.stop, "immediate")
     await bench.until_condition("team", "MemoryAvailable", "False", "MemoryUnavailable")
     status = await bench.until_phase("team", "Unavailable")
@@ -115,3 +116,52 @@ async def test_serves_the_named_namespaces_only(own_bench: tuple[Bench, Operator
     await mine.until_phase("team", "Pending")
     await foreign.api.delete(Kind.ROBOT_GROUP, "default", "foreign", uid=body["metadata"]["uid"])
     assert {line["group"] for line in process.lines() if line["event"] == "phase changed"} == {f"{mine.namespace}/team"}
+
+
+async def test_two_at_once_do_no_harm(
+    own_bench: tuple[Bench, OperatorProcess, PostgresServer], access: Path, tmp_path: Path
+) -> None:
+    """One promotion (R3), one set of children, one Event for each thing that happened."""
+    bench, _, postgres = own_bench
+    second = OperatorProcess(access, tmp_path / "dsn", tmp_path, namespaces=bench.namespace)
+    await asyncio.to_thread(second.start)
+    try:
+        async with await open_migrated(postgres.dsn()) as store:
+            number = await ready(bench, store)
+            pods = {pod.robot: pod for pod in bench.pods}
+            await bench.robots[0].die()
+            await pods["first"].end()
+            status = await bench.until_phase("team", "Degraded")
+            assert (status["active"], status["failovers"]) == (["second"], 1)
+            assert len(await store.failovers(number)) == 1
+            await pods["first"].run()
+            await bench.start_robot("team", number, pods["first"])
+            await bench.until_phase("team", "Ready")
+            await bench.until_children("team", ["first", "second"])
+            for reason, count in (("Failover", 1), ("RobotPromoted", 1), ("RobotReturned", 1), ("RobotJoined", 2)):
+                assert len(await bench.events(reason)) == count
+    finally:
+        assert await asyncio.to_thread(second.stop) == 0
+
+
+async def test_tells_its_figures(own_bench: tuple[Bench, OperatorProcess, PostgresServer]) -> None:
+    bench, process, postgres = own_bench
+    async with await open_migrated(postgres.dsn()) as store:
+        await ready(bench, store)
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"http://127.0.0.1:{process.metrics}/metrics")).text
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert figures[f'robotgroups_group_phase{{group="team",namespace="{bench.namespace}",phase="Ready"}}'] == "1.0"
+    assert figures["robotgroups_operator_database_up"] == "1.0"
+
+
+async def test_its_log_has_no_secrets(own_bench: tuple[Bench, OperatorProcess, PostgresServer]) -> None:
+    bench, process, postgres = own_bench
+    async with await open_migrated(postgres.dsn()) as store:
+        await ready(bench, store)
+    secret = await bench.secret("team")
+    password = password_of(secret["dsn"])
+    assert password
+    text = process.log.read_text()
+    for value in (password, secret["token"], secret["dsn"]):
+        assert value not in text

@@ -55,3 +55,8 @@ def test_a_label_that_somebody_removed_comes_back() -> None:
 def test_every_pod_of_a_robot_is_labelled() -> None:
     pods = (labelled(role_label=None), labelled(name="old", role_label=None, serving_label="false", ready=False))
     assert len(plan(memory(FIRST), *pods)) == 2
+
+
+def test_a_robot_that_left_serves_no_more() -> None:
+    assert plan(memory(robot("other", Role.ACTIVE)), labelled()) == [{"robotgroups.dev/serving": "false"}]
+    assert plan(memory(robot("other", Role.ACTIVE)), labelled(serving_label="false")) == []

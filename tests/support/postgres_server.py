@@ -87,7 +87,8 @@ class PostgresServer:
     def create_owner(self) -> None:
         """The owner login as the chart makes it: no superuser."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB IN ROLE pg_signal_backend, pg_read_all_stats")
+            rights = "LOGIN CREATEROLE CREATEDB IN ROLE pg_signal_backend, pg_read_all_stats"
+            connection.execute(f"CREATE ROLE {OWNER} {rights}")
 
     def _run(self, command: str, *args: str) -> None:
         # Output goes to a file: pg_ctl's child would hold a pipe open.

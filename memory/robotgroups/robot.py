@@ -95,6 +95,7 @@ class HostedRobot(Member):
             await session.close()
             raise
         self._task = asyncio.create_task(self._run(session), name=f"robot {self.name}")
+        await asyncio.sleep(0)  # cancelled before its first step, it would not close the session
 
     async def stop(self) -> None:
         """Withdraw: presence ends, the role stays. Safe to call twice.

@@ -21,6 +21,7 @@ def run(cluster: Cluster, report: Report) -> None:
     """Everything after cluster and images are there; a ClusterError ends it, with its row in the report."""
     images = record.read()
     kube = Kube(cluster.environment())
+    kube.get("/version")  # a cluster that does not answer is told as such, before helm does it its way
     group = Group(kube, NAMESPACE, GROUP)
     values = release.values_of(images)
     report.step(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from uuid import uuid4
 
 import anyio
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from robotgroups import tokens
 from robotgroups.errors import RobotGroupsError
 from robotgroups.models import FailoverResult, GroupKey, Role
+from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot
 from robotgroups.store import Store
 from robotgroups_robot import health
@@ -45,6 +47,7 @@ class Runtime:
         self._robot: HostedRobot | None = None
         self._writer: Writer | None = None
         self._group_id = 0
+        self._incarnation = uuid4()
 
     # -- start and stop ----------------------------------------------------------------------------------------------
 
@@ -58,7 +61,14 @@ class Runtime:
         # This process is newer than whatever held the robot's name. Once pushed aside itself, it is the older one.
         replace = True
         while True:
-            robot = HostedRobot(store, group_id, self.settings.robot, endpoint=self.settings.endpoint, replace=replace)
+            robot = HostedRobot(
+                store,
+                group_id,
+                self.settings.robot,
+                endpoint=self.settings.endpoint,
+                replace=replace,
+                incarnation=self._incarnation,
+            )
             await self._persist(robot.start)
             self._began(robot)
             await anyio.to_thread.run_sync(tokens.encoding, tokens.DEFAULT)  # 0.3 s: not in the first write's time
@@ -83,7 +93,7 @@ class Runtime:
 
     async def _find_group(self) -> tuple[Store, int]:
         s = self.settings
-        store = await Store.open(s.read_dsn())
+        store = await Store.open(s.read_dsn(), application_name=application_name(self._incarnation))
         try:
             return store, await store.find_group(GroupKey(s.cluster, s.namespace_uid, s.group))
         except BaseException:

@@ -16,8 +16,9 @@ from robotgroups.errors import (
     NotPermittedError,
     UnknownGroupError,
     UnknownMemoryError,
+    UnknownRobotError,
 )
-from robotgroups.models import ChangeKind, GroupKey, GroupSettings, Outcome
+from robotgroups.models import ChangeKind, GroupKey, GroupSettings, Outcome, Remembered
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store, robot_dsn
 
@@ -93,6 +94,21 @@ async def test_m2_a_retry_with_the_same_key_gets_the_same_answer(group: Group) -
     with pytest.raises(IdempotencyConflictError, match="k1"):
         await group.remember("other", key="k1")
     assert (await group.store.memory(group.id, first.id)).remember_count == 1
+
+
+async def test_m2_a_retry_is_answered_though_its_originator_has_left_meanwhile(group: Group) -> None:
+    await group.arrive("a")
+
+    async def say(key: str) -> Remembered:
+        return await group.store.remember(
+            group.id, robot="a", tenure=1, content="once", tokens=1, originator="b", key=key
+        )  # fmt: skip
+
+    first = await say("k1")
+    await group.store.leave(group.id, "b")
+    assert await say("k1") == first
+    with pytest.raises(UnknownRobotError, match="originator b is no member"):
+        await say("k2")
 
 
 async def test_m2_tags_and_metadata_of_the_same_content_come_together(group: Group) -> None:
@@ -194,6 +210,23 @@ async def test_m4_eviction_follows_accesses_and_recency(group: Group) -> None:
         assert kept == set(by_value[left:])
 
 
+async def test_m4_a_clock_that_was_set_back_hinders_no_eviction(group: Group) -> None:
+    """An access an hour ahead of the clock, and the formula divided by zero."""
+    await group.arrive("a")
+    await group.remember("ahead of the clock", 50)
+    await group.remember("used", 50)
+    await group.remember("used", 50)
+    async with await psycopg.AsyncConnection.connect(group.dsn) as connection:
+        # now() is the transaction's: exactly an hour
+        await connection.execute(
+            "UPDATE robotgroups.working_memory SET last_accessed_at = now() + interval '1 hour' WHERE memory_id = 1"
+        )
+        await connection.execute(
+            "SELECT robotgroups.remember(%s, 'a', 1, 'new', 10, NULL, '{}', '{}', NULL)", (group.id,)
+        )
+    assert [m.content for m in (await group.store.snapshot(group.id)).working_memory] == ["used", "new"]
+
+
 async def test_m4_what_alone_is_larger_than_the_budget_is_kept_long_term_only(group: Group) -> None:
     await group.arrive("a")
     await group.remember("small", 60)
@@ -256,6 +289,21 @@ async def test_blank_content_and_an_unknown_language_are_refused(group: Group) -
         await group.store.ensure_group(KEY, GroupSettings(language="klingon"))
     with pytest.raises(ArgumentError, match="max_tokens must be at least 1, not 0"):
         await group.store.ensure_group(KEY, GroupSettings(max_tokens=0))
+
+
+async def test_what_postgres_cannot_hold_is_an_argument_and_no_outage(group: Group) -> None:
+    await group.arrive("a")
+    with pytest.raises(ArgumentError, match="too large for Postgres: string is too long for tsvector"):
+        await group.remember(" ".join(f"word{n}" for n in range(200_000)))
+    with pytest.raises(ArgumentError, match="NUL"):
+        await group.remember("a\0b")
+    with pytest.raises(ArgumentError, match="lone surrogate at character 1"):
+        await group.remember("a\ud800b")
+    with pytest.raises(ArgumentError, match="bigint out of range"):
+        await group.store.forget(group.id, robot="a", tenure=1, memory_id=2**70)
+    with pytest.raises(ArgumentError, match="bigint out of range"):
+        await group.store.changes(group.id, 2**70)
+    assert (await group.store.status(group.id)).revision == 1
 
 
 async def test_another_language_is_searched_by_its_own_words(group: Group) -> None:

@@ -345,3 +345,52 @@ async def test_the_place_of_an_active_robot_goes_with_it(group: Group) -> None:
     assert (await b.session.beat("b", applied=2, warm=True)).role is Role.PASSIVE
     with pytest.raises(NoActiveRobotError):
         await group.store.remember(group.id, robot=None, tenure=None, content="to nobody", tokens=1)
+
+
+# -- who is here ---------------------------------------------------------------------------------------------------
+
+
+async def test_who_hangs_right_after_it_registered_can_be_declared_failed(group: Group) -> None:
+    """To register is the first beat: a counter of 0, which is also nobody's, had no lease."""
+    await group.arrive("b")
+    async with await PresenceSession.open(group.dsn, group.id, incarnation := uuid4()) as session:
+        await session.register("a", "", replace=False)
+        assert (await group.robot("a")).heartbeat == 1
+        verdict = await group.store.declare_failed(group.id, "a", incarnation, observed_heartbeat=1, **REST)
+    assert (verdict.outcome, verdict.promoted) == (Outcome.PROMOTED, "b")
+
+
+async def hang(group: Group, name: str) -> None:
+    """As SIGSTOP does: its session stands, and its last heartbeat is longer ago than a lease."""
+    await group.sql("UPDATE robotgroups.presence SET heartbeat_at = now() - interval '1 hour' WHERE robot = %s", name)
+
+
+async def test_a_requested_failover_replaces_who_hangs_first(group: Group) -> None:
+    await group.store.reconcile_members(group.id, ["a", "b"], ["c"])
+    for name in ("a", "b", "c"):
+        await group.arrive(name)
+    await hang(group, "b")
+    done = await group.store.failover(group.id, detected_by="test")
+    assert (done.failed, done.promoted) == ("b", "c")
+
+
+async def test_who_hangs_is_not_promoted(group: Group) -> None:
+    for name in ("a", "b", "c"):
+        await group.arrive(name)
+    await hang(group, "b")
+    with pytest.raises(NotWarmError, match="b is not warm"):
+        await group.store.promote(group.id, "b")
+    assert (await group.store.failover(group.id, detected_by="test")).promoted == "c"
+
+
+async def test_a_heartbeat_tells_the_groups_lease(group: Group) -> None:
+    a = await group.arrive("a")
+    await group.store.ensure_group(KEY, GroupSettings(heartbeat_ms=200, lease_ms=900))
+    beat = await a.session.beat("a", applied=1, warm=True)
+    assert (beat.heartbeat_ms, beat.lease_ms, beat.max_tokens) == (200, 900, 100)
+
+
+async def test_presence_goes_with_its_group(group: Group) -> None:
+    await group.arrive("a")
+    assert await group.store.delete_group(group.id) is True
+    assert await group.sql("SELECT robot FROM robotgroups.presence") == []

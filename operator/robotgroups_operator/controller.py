@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from robotgroups.errors import MemoryUnavailableError, RobotGroupsError, SetupError, UnknownGroupError
+from robotgroups.errors import MemoryUnavailableError, RobotGroupsError, UnknownGroupError
 from robotgroups.models import GroupStatus
 from robotgroups_operator.api import ApiError, KubernetesApi, NotFoundError
 from robotgroups_operator.apply import Applied, Applier
@@ -25,9 +25,10 @@ from robotgroups_operator.names import CHILDREN, Kind
 from robotgroups_operator.observation import Problem
 from robotgroups_operator.pods import RobotPod, read_pod
 from robotgroups_operator.reporter import Reporter
+from robotgroups_operator.rollout import admit
 from robotgroups_operator.secret import SecretKeeper
 from robotgroups_operator.spec import SpecError, milliseconds, parse_spec
-from robotgroups_operator.view import look_at
+from robotgroups_operator.view import look_at, robot_views
 from robotgroups_operator.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,11 @@ class Shared:
     defaults: RobotDefaults
     absence_seconds: float
     status_interval_seconds: float
+
+
+def _problem(error: RobotGroupsError) -> Problem:
+    """An error of the database that a person has to see to."""
+    return Problem(type(error).__name__.removesuffix("Error"), str(error))
 
 
 class GroupController:
@@ -162,13 +168,12 @@ class GroupController:
         except MemoryUnavailableError as error:
             self._failures.interrupted()
             return None, Problem(MEMORY_UNAVAILABLE, str(error))
-        except SetupError as error:
-            return None, Problem(type(error).__name__.removesuffix("Error"), str(error))
         except UnknownGroupError:
             log.warning("the group's rows are gone", group=str(self.ref))
-            self._declared = None
-            self._secret.forget_login()
+            self.login_lost()
             raise
+        except RobotGroupsError as error:
+            return None, _problem(error)
         return status, None
 
     def _set_group_id(self, group_id: int) -> None:
@@ -203,21 +208,39 @@ class GroupController:
         if not self._check:
             return
         self._check = False
+        try:
+            self._applied = await self._apply_all(group, memory)
+        except BaseException:
+            self._check = True
+            raise
+        if self._applied.problems or self._applied.pending:
+            self.check_children(RETRY_SECONDS)
+
+    async def _apply_all(self, group: Group, memory: GroupStatus | None) -> Applied:
+        """The Secret first: a pod cannot start without it."""
         applied = Applied()
         if not self._secret.exists:
-            await self._secret.look(group)
-            if memory is not None and self.group_id is not None:
-                applied = await self._secret.ensure(group, self.group_id, self._shared.database.store)
-        if self._secret.exists:
-            found = {kind: self._shared.cache.of_group(kind, self.ref) for kind in CHILDREN}
-            known = memory is not None and is_declared(memory, declaration(group))
-            more = await self._applier.children(group, plan_children(group, found, may_stop_robots=known))
-            applied = Applied(applied.problems + more.problems, applied.pending + more.pending)
-        elif memory is None:
-            applied = Applied(pending=("waiting for Postgres to make the group's login",))
-        self._applied = applied
-        if applied.problems or applied.pending:
-            self.check_children(RETRY_SECONDS)
+            applied = await self._apply_secret(group, memory)
+        if not self._secret.exists:
+            return applied
+        found = {kind: self._shared.cache.of_group(kind, self.ref) for kind in CHILDREN}
+        known = memory is not None and is_declared(memory, declaration(group))
+        steps = plan_children(group, found, may_stop_robots=known)
+        views = robot_views(group.spec, memory, self._pods())
+        steps, put_off = admit(steps, views, found[Kind.DEPLOYMENT], roles_known=memory is not None)
+        more = await self._applier.children(group, steps)
+        return Applied(applied.problems + more.problems, applied.pending + more.pending + tuple(put_off))
+
+    async def _apply_secret(self, group: Group, memory: GroupStatus | None) -> Applied:
+        await self._secret.look(group)
+        if memory is None or self.group_id is None:
+            return Applied() if self._secret.exists else Applied(pending=("waiting for Postgres to make the login",))
+        try:
+            return await self._secret.ensure(group, self.group_id, self._shared.database.store)
+        except MemoryUnavailableError as error:
+            return Applied(pending=(f"waiting for Postgres to make the login: {error}",))
+        except RobotGroupsError as error:
+            return Applied(problems=(_problem(error),))
 
     async def _tell(self, body: JsonObject, group: Group, memory: GroupStatus | None, problem: Problem | None) -> None:
         """Posts Events and writes the status, at most once in the interval."""

@@ -11,7 +11,21 @@ from robotgroups_operator.manifests.identity import Group
 from robotgroups_operator.names import LABEL_GENERATED, LABEL_GROUP, deployment_name
 from robotgroups_operator.observation import Observation, Problem, RobotView, choose_pod
 from robotgroups_operator.pods import RobotPod
+from robotgroups_operator.spec import GroupSpec
 from robotgroups_operator.status_types import SyncStats
+
+
+def robot_views(
+    spec: GroupSpec, memory: GroupStatus | None, pods: Mapping[str, Sequence[RobotPod]]
+) -> tuple[RobotView, ...]:
+    """Every declared robot with what is known of it."""
+    known = {robot.name: robot for robot in memory.robots} if memory else {}
+    declared = [(robot.name, Role.ACTIVE) for robot in spec.active_robots]
+    declared += [(robot.name, Role.PASSIVE) for robot in spec.passive]
+    return tuple(
+        RobotView(name, role, known.get(name), choose_pod(pods.get(name, ()), known.get(name)))
+        for name, role in declared
+    )
 
 
 def look_at(
@@ -29,9 +43,6 @@ def look_at(
 ) -> Observation:
     """The observation from which the status is computed."""
     spec, name = group.spec, group.identity.name
-    known = {robot.name: robot for robot in memory.robots} if memory else {}
-    declared = [(robot.name, Role.ACTIVE) for robot in spec.active_robots]
-    declared += [(robot.name, Role.PASSIVE) for robot in spec.passive]
     running = {deployment["metadata"]["name"] for deployment in deployments}
     return Observation(
         group=name,
@@ -43,10 +54,7 @@ def look_at(
         active_declared=len(spec.active_robots),
         generated=sum(deployment_name(name, robot.name) in running for robot in spec.generated),
         selector=f"{LABEL_GROUP}={name},{LABEL_GENERATED}=true",
-        robots=tuple(
-            RobotView(robot, role, known.get(robot), choose_pod(pods.get(robot, ()), known.get(robot)))
-            for robot, role in declared
-        ),
+        robots=robot_views(spec, memory, pods),
         memory=memory,
         memory_problem=memory_problem,
         problems=applied.problems,

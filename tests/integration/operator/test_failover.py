@@ -8,6 +8,7 @@ from operator_bench import Bench, PlayedPod, PlayedRobot, eventually
 
 from robotgroups.models import Role
 from robotgroups.store import Store
+from robotgroups_operator.names import Kind
 
 FAILOVER = {"heartbeat": "100ms", "lease": "3s"}
 SPEC: dict[str, Any] = {"active": [{"name": "first"}], "passive": [{"name": "second"}], "failover": FAILOVER}
@@ -201,3 +202,33 @@ async def test_a_robot_that_is_no_longer_declared_leaves(bench: Bench, store: St
     assert [robot.name for robot in (await store.status(pair.id)).robots] == ["first"]
     (event,) = await bench.events("RobotLeft")
     assert event == "second, which was passive, left (epoch 2)"
+
+
+async def test_a_new_image_restarts_one_robot_at_a_time(bench: Bench, store: Store) -> None:
+    await ready_pair(bench, store)
+    await roll_out(bench, "first")
+    await roll_out(bench, "second")
+    await bench.apply("team", SPEC | {"template": {"image": "registry.example/robot:2"}})
+
+    async def images() -> list[str]:
+        found = [await bench.get(Kind.DEPLOYMENT, f"team-{name}") for name in ("first", "second")]
+        return [body["spec"]["template"]["spec"]["containers"][0]["image"].split(":")[1] for body in found]
+
+    async def are(*tags: str) -> bool:
+        return await images() == list(tags)
+
+    await eventually(lambda: are("1", "2"))
+    condition = await bench.until_condition("team", "Progressing", "True", "Applying")
+    assert condition["message"] == "robot first is restarted with its new template once the others are ready"
+    await asyncio.sleep(3)  # looks again and again: time in which the active robot is to wait
+    assert await images() == ["1", "2"]
+    await roll_out(bench, "second")
+    await eventually(lambda: are("2", "2"))
+
+
+async def roll_out(bench: Bench, robot: str) -> None:
+    """Writes the status of a Deployment that has been rolled out, as its controller would."""
+    generation = (await bench.get(Kind.DEPLOYMENT, f"team-{robot}"))["metadata"]["generation"]
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+    status = {"status": counts | {"observedGeneration": generation}}
+    await bench.api.patch(Kind.DEPLOYMENT, bench.namespace, f"team-{robot}", status, subresource="status")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
@@ -25,7 +26,7 @@ from robotgroups.context import Context
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
 
 DEADLINE_S = 30.0
-REQUEST_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S, LEAST_TIMEOUT_S = 10.0, 0.1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 
 # The service sends a comment every 15 s when there is no change: longer silence is a lost connection.
@@ -203,7 +204,14 @@ class AsyncClient:
         raise _error_of(answer)
 
     async def _ask(self, method: str, path: str, **request: Any) -> Any:
-        return await self._retried(lambda: self._once(method, path, **request))
+        end = time.monotonic() + self._deadline
+
+        async def once() -> Any:
+            # a try that hangs does not outlive the deadline; the last one still gets a moment
+            left = max(end - time.monotonic(), LEAST_TIMEOUT_S)
+            return await self._once(method, path, timeout=min(left, REQUEST_TIMEOUT_S), **request)
+
+        return await self._retried(once)
 
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -216,9 +224,14 @@ class AsyncClient:
 
     async def _once(self, method: str, path: str, **request: Any) -> Any:
         answer = await self._http.request(method, path, **request)
-        if answer.is_success:
+        if not answer.is_success:
+            raise _error_of(answer)
+        try:
             return answer.json()
-        raise _error_of(answer)
+        except ValueError as error:
+            raise errors.ServiceError(
+                f"{answer.status_code}: the answer is no JSON; is {answer.url} a group's Service?", answer.status_code
+            ) from error
 
     def _tries(self) -> AsyncRetrying:
         return AsyncRetrying(

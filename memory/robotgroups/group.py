@@ -128,7 +128,6 @@ class AsyncRobotGroup:
         if not content.strip():
             raise errors.ArgumentError(f"content must not be blank: {content!r}")
         size = tokens.count(content)
-        originator = self._first_active() if originator is None else originator
 
         async def write(robot: str | None, tenure: int | None) -> Remembered:
             return await self._store.remember(
@@ -137,7 +136,7 @@ class AsyncRobotGroup:
                 tenure=tenure,
                 content=content,
                 tokens=size,
-                originator=originator,
+                originator=self._first_active() if originator is None else originator,
                 tags=tags,
                 metadata=metadata,
                 key=key,
@@ -347,11 +346,11 @@ class AsyncRobotGroup:
     async def _write(self, originator: str | None, write: Callable[[str | None, int | None], Awaitable[T]]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.
 
-        Another process may have moved the roles a moment ago: the fence says so, and once more is enough.
+        Another process may have moved or removed robots a moment ago: Postgres says so, and once more is enough.
         """
         try:
             return await write(*self._writer(originator))
-        except errors.NotActiveError:
+        except (errors.NotActiveError, errors.UnknownRobotError):
             await self._catch_up()
             return await write(*self._writer(originator))
 

@@ -126,6 +126,30 @@ async def test_at_the_deadline_the_last_error_is_raised() -> None:
             await client.recall("x")
 
 
+async def test_no_try_outlives_the_deadline() -> None:
+    service = Service(problem(503, "memory-unavailable"))
+    async with service.client(deadline=0.5) as client:
+        with pytest.raises(errors.ServiceError):
+            await client.status()
+    allowed = [request.extensions["timeout"]["read"] for request in service.asked]
+    assert len(allowed) > 1
+    assert 0.5 >= allowed[0] > 0.4
+    assert allowed == sorted(allowed, reverse=True)
+    assert allowed[-1] >= 0.1
+    service = Service(httpx.Response(200, json={}))
+    async with service.client(deadline=30) as client:
+        await client.status()
+    assert service.asked[0].extensions["timeout"]["read"] == 10.0
+
+
+async def test_an_answer_that_is_no_json_is_told_with_its_address() -> None:
+    service = Service(httpx.Response(200, text="<html>welcome</html>"))
+    async with service.client() as client:
+        with pytest.raises(errors.ServiceError, match=r"200: the answer is no JSON; is http://group/v1/status a group"):
+            await client.status()
+    assert len(service.asked) == 1
+
+
 async def test_failover_is_sent_once() -> None:
     service = Service(httpx.ReadError("lost"))
     async with service.client() as client:

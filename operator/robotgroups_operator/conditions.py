@@ -100,8 +100,8 @@ def ready(seen: Observation) -> Finding:
 def _readiness(seen: Observation, phase: Phase) -> Iterator[Finding]:
     """What there is to say, the most important first."""
     if phase is Phase.READY:
-        standby = f"; {names(seen.standing_by)} stand by" if seen.standing_by else ""
-        yield Finding(Truth.TRUE, "RobotsReady", f"{names(seen.serving)} serve{standby}")
+        standby = f"; standing by: {names(seen.standing_by)}" if seen.standing_by else ""
+        yield Finding(Truth.TRUE, "RobotsReady", f"serving: {names(seen.serving)}{standby}")
     if phase is Phase.TERMINATING:
         yield Finding(Truth.FALSE, "Terminating", "the group is being deleted")
     if seen.problems:
@@ -113,7 +113,7 @@ def _readiness(seen: Observation, phase: Phase) -> Iterator[Finding]:
     reason, message = _worst(seen)
     if phase is Phase.FAILING_OVER:
         yield Finding(Truth.FALSE, "FailingOver", f"a standby is taking over; {message}")
-    prefix = f"{names(seen.serving)} serve, but " if seen.serving else "no robot serves: "
+    prefix = f"serving: {names(seen.serving)}; but " if seen.serving else "no robot serves: "
     yield Finding(Truth.FALSE, reason, prefix + message)
 
 

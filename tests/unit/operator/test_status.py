@@ -103,7 +103,7 @@ def test_conditions_of_a_group_that_is_well() -> None:
         "MemoryAvailable": ("True", "Connected"),
         "Progressing": ("False", "Settled"),
     }
-    assert message(with_robots(*WELL), "Ready") == "first serve; second stand by"
+    assert message(with_robots(*WELL), "Ready") == "serving: first; standing by: second"
 
 
 def test_conditions_after_a_failover() -> None:
@@ -116,7 +116,7 @@ def test_conditions_after_a_failover() -> None:
         "Progressing": ("False", "Error"),
     }
     assert message(seen, "Ready") == (
-        "second serve, but robot first: Error: exit code 137: see kubectl logs team-first-x -c robot --previous"
+        "serving: second; but robot first: Error: exit code 137: see kubectl logs team-first-x -c robot --previous"
     )
 
 
@@ -136,7 +136,7 @@ def test_an_image_that_cannot_be_had_is_named_with_its_robot_and_the_remedy() ->
     seen = with_robots(WELL[0], (absent("second", Role.PASSIVE), STUCK))
     assert conditions(seen)["Ready"] == ("False", "ImagePullBackOff")
     assert message(seen, "Ready") == (
-        "first serve, but robot second: ImagePullBackOff: no such image: "
+        "serving: first; but robot second: ImagePullBackOff: no such image: "
         "correct template.image of robot second or of the group"
     )
     assert conditions(seen)["FailoverReady"] == ("False", "NoWarmPassiveRobot")
@@ -219,7 +219,7 @@ def test_the_whole_status() -> None:
         "observedGeneration": 4,
         "lastTransitionTime": "2026-01-02T03:04:05Z",
         "reason": "RobotsReady",
-        "message": "first serve; second stand by",
+        "message": "serving: first; standing by: second",
     }
     assert status == {
         "phase": "Ready",

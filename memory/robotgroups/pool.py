@@ -47,6 +47,16 @@ class Pool:
             first = await psycopg.AsyncConnection.connect(full, autocommit=True)
             async with first:
                 await refuse_pooler(first)
+
+        async def check(connection: psycopg.AsyncConnection[DictRow]) -> None:
+            try:
+                await AsyncConnectionPool.check_connection(connection)
+            except psycopg.Error:
+                # Postgres restarted, or a failover ended our sessions: the others are as lost. psycopg_pool would find
+                # that out one by one, with growing pauses, while a robot's heartbeat waits.
+                await pool.drain()
+                raise
+
         pool = AsyncConnectionPool(
             full,
             min_size=1,
@@ -54,8 +64,9 @@ class Pool:
             timeout=pool_timeout_s,
             kwargs={"autocommit": True, "row_factory": dict_row},
             connection_class=psycopg.AsyncConnection[DictRow],
-            check=AsyncConnectionPool.check_connection,
+            check=check,
             reconnect_timeout=1,
+            num_workers=max_size,  # attempts to connect that hang shall not hold up one that would succeed
             open=False,
         )
         opened = cls(dsn, pool)

@@ -102,9 +102,18 @@ class Administration(Pool):
                 )
 
 
-def robot_dsn(owner_dsn: str, login: str, password: str) -> str:
-    """The DSN of a group's login on the owner's server: everything but the user and the password stays."""
-    return make_conninfo(owner_dsn, user=login, password=password)
+def robot_dsn(owner_dsn: str, login: str, password: str, *, ca_file: str | None = None) -> str:
+    """The DSN of a group's login on the owner's server: everything but the user and the password stays.
+
+    ``ca_file``: where the robot finds the certificates that the server's own is checked against.
+    """
+    own = make_conninfo(owner_dsn, user=login, password=password)
+    return with_ca(own, ca_file) if ca_file else own
+
+
+def with_ca(dsn: str, ca_file: str) -> str:
+    """The DSN with the server's certificate checked against those in ``ca_file``, and its name unless it says less."""
+    return make_conninfo(dsn, **{"sslmode": "verify-full", **conninfo_to_dict(dsn), "sslrootcert": ca_file})
 
 
 def password_of(dsn: str) -> str | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from robotgroups import errors
-from robotgroups.administration import Administration, password_of, robot_dsn
+from robotgroups.administration import Administration, password_of, robot_dsn, with_ca
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -30,7 +30,7 @@ from robotgroups.models import (
     roles_from_json,
 )
 
-__all__ = ["Store", "password_of", "robot_dsn"]
+__all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
 
 
 class Store(Administration):

@@ -236,7 +236,8 @@ class GroupController:
         if memory is None or self.group_id is None:
             return Applied() if self._secret.exists else Applied(pending=("waiting for Postgres to make the login",))
         try:
-            return await self._secret.ensure(group, self.group_id, self._shared.database.store)
+            database = self._shared.database
+            return await self._secret.ensure(group, self.group_id, database.store, database.ca)
         except MemoryUnavailableError as error:
             return Applied(pending=(f"waiting for Postgres to make the login: {error}",))
         except RobotGroupsError as error:

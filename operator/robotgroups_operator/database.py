@@ -6,10 +6,10 @@ from pathlib import Path
 
 import structlog
 
-from robotgroups.errors import MemoryUnavailableError, RobotGroupsError, SetupError
+from robotgroups.errors import DatabaseConfigError, MemoryUnavailableError, RobotGroupsError, SetupError
 from robotgroups.listener import Listener
 from robotgroups.migrations import migrate
-from robotgroups.store import Store
+from robotgroups.store import Store, with_ca
 from robotgroups_operator.metrics import DATABASE_UP, NOTIFICATIONS
 from robotgroups_operator.observation import Problem
 
@@ -29,6 +29,7 @@ class Database:
         self,
         dsn_file: Path,
         *,
+        ca_file: Path | None = None,
         on_change: Callable[[int], None],
         on_open: Callable[[], None],
         on_lost: Callable[[], None],
@@ -36,6 +37,9 @@ class Database:
         """`on_change(group_id)` is called for each notification, `on_open`, `on_lost` when the link comes and goes."""
         self._on_lost = on_lost
         self._dsn_file = dsn_file
+        self._ca_file = ca_file
+        self.ca: str | None = None
+        """The certificates (PEM) that Postgres' own is checked against, for robots to do the same."""
         self._on_change = on_change
         self._on_open = on_open
         self._store: Store | None = None
@@ -110,7 +114,13 @@ class Database:
             raise MemoryUnavailableError(
                 f"{self._dsn_file} is empty: put the DSN of Postgres into the operator's Secret"
             )
-        return dsn
+        if self._ca_file is None:
+            return dsn
+        try:
+            self.ca = self._ca_file.read_text()
+        except OSError as error:
+            raise DatabaseConfigError(f"{self._ca_file} cannot be read: {error.strerror}") from error
+        return with_ca(dsn, str(self._ca_file))
 
     async def _listen(self) -> None:
         async with await Listener.open(self._opened().dsn) as listener:

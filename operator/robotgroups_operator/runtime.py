@@ -47,6 +47,7 @@ class Operator:
         try:
             database = Database(
                 self._settings.database_dsn_file,
+                ca_file=self._settings.database_ca_file,
                 on_change=self._memory_changed,
                 on_open=self._database_opened,
                 on_lost=self._database_lost,

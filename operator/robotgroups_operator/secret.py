@@ -1,7 +1,6 @@
 """Keeps a group's Secret: the DSN of its own login and the token of its API. Neither is ever logged."""
 
 import secrets
-from dataclasses import replace
 from typing import Any
 
 from robotgroups.store import Store, password_of, robot_dsn
@@ -9,9 +8,9 @@ from robotgroups_operator.api import KubernetesApi
 from robotgroups_operator.apply import Applied, Applier
 from robotgroups_operator.children import Apply, Ownership, ownership
 from robotgroups_operator.drift import differences
-from robotgroups_operator.manifests.access import Credentials, read_credentials, secret
+from robotgroups_operator.manifests.access import CA_KEY, Credentials, read_credentials, secret
 from robotgroups_operator.manifests.identity import Group
-from robotgroups_operator.names import Kind, secret_name
+from robotgroups_operator.names import SECRETS_PATH, Kind, secret_name
 
 JsonObject = dict[str, Any]
 TOKEN_BYTES = 32
@@ -36,14 +35,18 @@ class SecretKeeper:
         if self.exists and self._found is not None and (credentials := read_credentials(self._found)):
             self._credentials = credentials
 
-    async def ensure(self, group: Group, group_id: int, store: Store) -> Applied:
-        """Makes the login and the Secret, or puts them back, after `look`. Raises ApiError, RobotGroupsError."""
+    async def ensure(self, group: Group, group_id: int, store: Store, ca: str | None) -> Applied:
+        """Makes the login and the Secret, or puts them back, after `look`. Raises ApiError, RobotGroupsError.
+
+        `ca`: the certificates (PEM) that robots check Postgres' own against.
+        """
         known = self._credentials
         password = (known and password_of(known.dsn)) or secrets.token_urlsafe(TOKEN_BYTES)
         if self._login is None or password != self._password:
             self._login, self._password = await store.ensure_login(group_id, password), password
-        dsn = robot_dsn(store.dsn, self._login, password)
-        wanted = replace(known, dsn=dsn) if known else Credentials(dsn, secrets.token_urlsafe(TOKEN_BYTES))
+        dsn = robot_dsn(store.dsn, self._login, password, ca_file=f"{SECRETS_PATH}/{CA_KEY}" if ca else None)
+        token = known.token if known else secrets.token_urlsafe(TOKEN_BYTES)
+        wanted = Credentials(dsn, token, ca)
         self._credentials = wanted
         manifest = secret(group.identity, wanted)
         if self._found is not None and not differences(manifest, self._found):

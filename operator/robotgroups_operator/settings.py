@@ -38,6 +38,9 @@ class OperatorSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ROBOTGROUPS_OPERATOR_", frozen=True)
 
     database_dsn_file: Path = Field(description="File with the DSN of the operator's own login to Postgres.")
+    database_ca_file: Path | None = Field(
+        default=None, description="File with the certificates that Postgres' own is checked against; robots get a copy."
+    )
     robot_image: str = Field(min_length=1, description="Image of robots whose template names none.")
     robot_image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     resync_seconds: float = Field(default=30.0, gt=0, description="How often everything is listed and compared again.")

@@ -15,7 +15,12 @@ import yaml
 from programs import Helm
 
 KUBERNETES = "1.35.0"
-EXTERNAL = ("postgres.enabled=false", "database.existingSecret=our-postgres", "database.existingSecretKey=uri")
+EXTERNAL = (
+    "postgres.enabled=false",
+    "database.existingSecret=our-postgres",
+    "database.existingSecretKey=uri",
+    "database.caKey=root.pem",
+)
 CASES = {
     "default": (),
     "claim": (

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from robotgroups_operator.manifests.identity import Identity, Manifest, manifest
 from robotgroups_operator.names import LABEL_GROUP, LABEL_SERVING, PORT_NAME, Kind, secret_name
 
+CA_KEY = "ca.crt"
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -15,6 +17,8 @@ class Credentials:
     """How robots reach Postgres, as the group's own login."""
     token: str = field(repr=False)
     """The bearer token that guards the robots' API."""
+    ca: str | None = field(default=None, repr=False)
+    """The certificates that Postgres' own is checked against (PEM); None when its DSN needs none."""
 
 
 def service(identity: Identity) -> Manifest:
@@ -36,6 +40,8 @@ def service_account(identity: Identity) -> Manifest:
 def secret(identity: Identity, credentials: Credentials) -> Manifest:
     """The Secret that the robots mount."""
     values = {"dsn": credentials.dsn, "token": credentials.token}
+    if credentials.ca is not None:
+        values[CA_KEY] = credentials.ca
     return manifest(Kind.SECRET, identity, secret_name(identity.name)) | {
         "type": "Opaque",
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},

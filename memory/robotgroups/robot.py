@@ -31,6 +31,7 @@ __all__ = ["HostedRobot", "OnReplaced", "SyncStats"]
 
 # A robot tells soon, but not after every single change, how far its cache is.
 REPORT_EVERY_S = 0.05
+CANCEL_AGAIN_S = 0.1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 logger = logging.getLogger(__name__)
@@ -109,8 +110,10 @@ class HostedRobot(Member):
             await self._withdraw()  # while the session stands: without it, it would look like a death
         finally:
             if self._task is not None:
-                self._task.cancel()
-                await asyncio.wait([self._task])
+                while not self._task.done():
+                    # once may not do: before Python 3.12 asyncio.wait_for can swallow it (psycopg waits by it)
+                    self._task.cancel()
+                    await asyncio.wait([self._task], timeout=CANCEL_AGAIN_S)
                 self._task = None
             await self._replica.close(f"robot {self.name} has stopped")
         await self._withdraw()  # it had just come back

@@ -1,5 +1,6 @@
 """Robots that live in the test's process, in a group of their own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -57,6 +58,19 @@ class Group:
                 application_name(robot.incarnation),
             )
         )
+
+    async def kill(self, robot: HostedRobot) -> None:
+        """Ends a robot as SIGKILL does: its session goes, nothing is said; returns when Postgres has noticed."""
+        task, robot._task = robot._task, None
+        assert task is not None
+        while not task.done():
+            task.cancel()  # again and again: before Python 3.12 asyncio.wait_for can swallow it
+            await asyncio.wait([task], timeout=0.1)
+
+        async def dead() -> bool:
+            return not (await self.robot(robot.name)).live
+
+        await until(dead, f"{robot.name} is dead", LIMIT_S)
 
     async def agrees(self, robot: HostedRobot) -> None:
         """Waits until the robot's cache has the group's revision; then it must equal the group (M3)."""

@@ -166,13 +166,7 @@ async def test_a_dead_mans_return_promotes_the_warm_passive(group: Any) -> None:
     await first.start()
     standby = await group.host("b")
     await first.remember("before the death")
-    assert first._task is not None
-    first._task.cancel()  # as SIGKILL: the session ends, nothing is said
-
-    async def dead() -> bool:
-        return not (await group.robot("a")).live
-
-    await until(dead, "a is dead", LIMIT_S)
+    await group.kill(first)
     again = await group.host("a")
     assert again.role is Role.PASSIVE
 

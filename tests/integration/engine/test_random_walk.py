@@ -4,7 +4,6 @@ What the group was at every revision is written down by a trigger in Postgres it
 the revision: neither the library's reader nor its cache has a part in the truth.
 """
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -150,10 +149,7 @@ class Walk:
         """As SIGKILL: nothing is said. Sometimes somebody sees it, sometimes the robot is back before anybody looks."""
         name = self.random.choice(list(self.robots))
         robot = self.robots.pop(name)
-        assert robot._task is not None
-        robot._task.cancel()
-        await asyncio.wait([robot._task])
-        robot._task = None
+        await self.group.kill(robot)
         if self.random.random() < 0.5:
             await self.group.store.declare_failed(
                 self.group.id, name, robot.incarnation, reason="killed", detected_by="test"
@@ -264,4 +260,4 @@ async def check(walk: Walk, start: Snapshot) -> None:
     assert {c.kind for c in changes} == set(ChangeKind)
     assert len(failovers) > 3
     assert len({r for _, r, _ in walk.caught}) > STEPS / 3
-    assert walk.refused < STEPS / 2
+    assert walk.written > STEPS / 10  # how many are refused depends on how fast caches follow roles

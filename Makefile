@@ -66,6 +66,7 @@ unit: venv ## pure tests
 	COVERAGE_FILE=$(COVERAGE)/.coverage.unit $(PYTEST) tests/unit tests/architecture
 
 integration: venv programs ## tests on embedded Postgres (18, then 17) and on a real API server
+	@hack/test-packages.sh
 	@mkdir -p $(COVERAGE)
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) tests/integration tests/migration tests/chart
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \

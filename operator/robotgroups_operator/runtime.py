@@ -76,13 +76,17 @@ class Operator:
 
     def observe(self, kind: Kind, event: str | None, body: JsonObject) -> None:
         """Takes a watch event: what changed is remembered, and the group it belongs to is woken."""
+        before = self._cache.get(kind, body["metadata"]["namespace"], body["metadata"]["name"])
         new = self._cache.remove(kind, body) if event == "DELETED" else self._cache.put(kind, body)
-        ref = group_of(kind, body)
-        if not new or ref is None or not self._synced:
+        if not new or not self._synced:
             return
-        if kind is Kind.ROBOT_GROUP:
-            self._follow(ref)
-        self._wake(ref, kind)
+        # A label that was edited leads elsewhere: the group that the object was of has to put it back.
+        for ref in {group_of(kind, each) for each in (before, body) if each is not None}:
+            if ref is None:
+                continue
+            if kind is Kind.ROBOT_GROUP:
+                self._follow(ref)
+            self._wake(ref, kind)
 
     def healthy(self) -> bool:
         """Whether the periodic work goes on; that the API server is away is no reason to be restarted."""

@@ -14,6 +14,7 @@ from images import record
 
 POSTGRES_CLAIM = f"/api/v1/namespaces/{release.NAMESPACE}/persistentvolumeclaims/data-{release.NAME}-postgres-0"
 
+RESYNC_SECONDS = 10  # a deleted Secret, which the operator does not watch, is put back by then
 NAMESPACES = ("namespace", "shared_namespace")
 
 
@@ -45,7 +46,7 @@ def stage() -> Iterator[Stage]:
     home, away = _nodes(kube)
     was_there = release.status(kube) is not None
     values = release.values_of(images)
-    values["operator"] = {"nodeSelector": {HOSTNAME: home}}
+    values["operator"] = {"nodeSelector": {HOSTNAME: home}, "resyncSeconds": RESYNC_SECONDS}
     values["postgres"]["nodeSelector"] = {HOSTNAME: home}
     release.install(kube, values)
     yield Stage(cluster, kube, images["robot"].name, home, away)
@@ -78,8 +79,20 @@ def _doomed_namespaces(stage: Stage) -> Iterator[list[str]]:
     """Namespaces that the tests have deleted: at the end all of them must be gone."""
     names: list[str] = []
     yield names
-    for name in names:
-        wait_until(f"end of namespace {name}", 120, partial(_is_gone, stage.kube, name))
+    wait_for_the_end(stage.kube, names)
+
+
+@pytest.fixture(scope="module")
+def quiet(stage: Stage, _doomed_namespaces: list[str]) -> None:
+    """Earlier tests' pods have ended: what is measured has the machine to itself."""
+    wait_for_the_end(stage.kube, _doomed_namespaces)
+
+
+def wait_for_the_end(kube: Kube, namespaces: list[str]) -> None:
+    """Waits until deleted namespaces are gone, and forgets them."""
+    while namespaces:
+        wait_until(f"end of namespace {namespaces[-1]}", 120, partial(_is_gone, kube, namespaces[-1]))
+        namespaces.pop()
 
 
 def _is_gone(kube: Kube, name: str) -> bool:

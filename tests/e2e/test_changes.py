@@ -8,6 +8,9 @@ from on_cluster import Stage, condition
 from demo.groups import Group
 from demo.kube import JsonObject, wait_until
 
+# By a watch, not by the next look at everything (resyncSeconds, 10 here).
+WATCHED_SECONDS = 8
+
 
 @pytest.fixture(scope="module")
 def group(stage: Stage, shared_namespace: str) -> Group:
@@ -85,7 +88,7 @@ def test_edited_deployment_is_put_back(
         assert found is not None
         return is_back(found) if is_back else found["metadata"]["labels"]["robotgroups.dev/group"] == group.name
 
-    wait_until(f"{path} is as it was", 60, back)
+    wait_until(f"{path} is as it was", WATCHED_SECONDS, back)
     status = group.wait_ready()
     assert (status["active"], status["passive"]) == (["one"], ["two"])
 

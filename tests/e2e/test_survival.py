@@ -23,7 +23,7 @@ CUT_BOUND_SECONDS = LEASE_SECONDS + 7
 
 
 @pytest.fixture(scope="module")
-def group(stage: Stage, shared_namespace: str) -> Group:
+def group(stage: Stage, shared_namespace: str, quiet: None) -> Group:
     spec = {"active": [pinned("primary", stage.away)], "passive": [pinned("standby", stage.home)], "maxTokens": 100_000}
     made = stage.apply(shared_namespace, "pair", spec)
     made.wait_ready()

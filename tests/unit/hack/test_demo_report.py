@@ -1,6 +1,7 @@
 """What the demo reports: rows, verdict, JSON; and what a helper reads from a pod."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def _failing() -> Seen:
 def test_ok_only_if_every_step_held(held: list[bool], ok: bool) -> None:
     report = Report()
     for number, each in enumerate(held):
-        report.step(str(number), "", lambda each=each: Seen(each, ""))  # type: ignore[misc]
+        report.step(str(number), "", partial(Seen, each, ""))
     assert report.ok is ok
 
 

@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 export PYTHONPATH := hack:hack/local-cluster
 CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot hack tests $(wildcard examples) $(wildcard benchmarks)
 PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
+# These tests wait more than they work: three at a time on two cores, each with servers of its own.
+PARALLEL := -n 3 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
@@ -68,9 +70,9 @@ unit: venv ## pure tests
 integration: venv programs ## tests on embedded Postgres (18, then 17) and on a real API server
 	@hack/test-packages.sh
 	@mkdir -p $(COVERAGE)
-	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) tests/integration tests/migration tests/chart
+	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) $(PARALLEL) tests/integration tests/migration tests/chart
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
-	  $(PYTEST) tests/integration/invariants tests/integration/engine tests/migration
+	  $(PYTEST) $(PARALLEL) tests/integration/invariants tests/integration/engine tests/migration
 
 e2e: load ## tests on the cluster
 	@mkdir -p $(COVERAGE)

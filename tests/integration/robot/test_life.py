@@ -131,6 +131,26 @@ async def test_a_dead_mans_return_promotes_the_other(running: Group) -> None:
         assert (written.status_code, written.headers["x-robotgroups-robot"]) == (201, "standby")
 
 
+async def test_a_newer_process_lets_the_older_one_hand_over(running: Group) -> None:
+    """A deleted pod's replacement may be up before the pod was told to stop: a switchover all the same, no failover."""
+    older = running["primary"]
+    newer = RobotProcess("primary", KEY, older.dsn, older.token, older.directory)
+    newer.start()
+    try:
+        waiting = await newer.until_probe("/startupz", lambda _, told: "hosted elsewhere" in told.get("detail", ""))
+        assert waiting["status"] == 503
+        assert await running.roles() == {"primary": "active", "standby": "passive"}
+        older.signal(signal.SIGTERM)
+        assert (await newer.ready())["role"] == "passive"
+        assert await older.ended(10) == 0
+        (switchover,) = await running.store.failovers(running.id)
+        assert (switchover.kind, switchover.source, switchover.target) == ("switchover", "primary", "standby")
+    finally:
+        newer.signal(signal.SIGTERM)
+        assert await newer.ended(10) == 0
+        await newer.client.aclose()
+
+
 async def test_a_write_at_the_passive_robot_outlasts_the_failover(running: Group) -> None:
     """The active robot is dead, nobody has noticed: the write waits, and the promoted robot carries it out."""
     await running["primary"].kill()

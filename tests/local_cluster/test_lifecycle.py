@@ -78,6 +78,11 @@ def test_up_clears_away_what_an_unclean_end_left() -> None:
     assert cluster("kubectl", "get", "--raw", "/readyz").stdout == "ok"
 
 
+def _hear_interrupts() -> None:
+    """As at a terminal: a background job, as a CI run may be, ignores SIGINT, and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("reached", "number"),
     [
@@ -88,7 +93,13 @@ def test_up_clears_away_what_an_unclean_end_left() -> None:
     ],
 )
 def test_an_interrupted_start_leaves_nothing(reached: str, number: signal.Signals) -> None:
-    with subprocess.Popen([CLUSTER, "up", "1"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as starting:
+    with subprocess.Popen(
+        [CLUSTER, "up", "1"],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509  no thread runs here
+    ) as starting:
         assert starting.stderr is not None
         for line in starting.stderr:
             if line.startswith(reached):
@@ -100,7 +111,13 @@ def test_an_interrupted_start_leaves_nothing(reached: str, number: signal.Signal
 
 
 def test_a_killed_start_is_cleared_away_by_down() -> None:
-    with subprocess.Popen([CLUSTER, "up", "1"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as starting:
+    with subprocess.Popen(
+        [CLUSTER, "up", "1"],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509  no thread runs here
+    ) as starting:
         assert starting.stderr is not None
         with suppress(StopIteration):
             next(line for line in starting.stderr if line.startswith("==> nodes"))

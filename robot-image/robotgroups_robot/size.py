@@ -11,13 +11,18 @@ from robotgroups_robot.problems import Problem, ProblemType
 
 
 def too_large() -> Problem:
-    """413. The connection ends with it: the rest of the body is not read."""
+    """413. The connection ends with it: the rest of a body that is larger still is not read."""
     detail = f"a request's body may have {MAX_BODY_BYTES} bytes"
     return Problem(ProblemType.CONTENT_TOO_LARGE, detail, headers={"Connection": "close"})
 
 
+# Up to here the rest is read and thrown away: a connection that is closed with data unread is reset, and the client may
+# never see why.
+DRAINED_BYTES = 16 * MAX_BODY_BYTES
+
+
 class DeclaredSize:
-    """ASGI middleware: answers 413 before a body is read."""
+    """ASGI middleware: answers 413 before anything is done with a body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,6 +32,15 @@ class DeclaredSize:
         if scope["type"] == "http":
             declared = Headers(scope=scope).get("content-length", "0")
             if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
+                if declared.isdecimal() and int(declared) <= DRAINED_BYTES:
+                    await _drain(receive)
                 await too_large().response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+async def _drain(receive: Receive) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return

@@ -9,7 +9,7 @@ from types import TracebackType
 import psycopg
 
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
-from robotgroups.presence import channel
+from robotgroups.presence import announced_revision, channel
 
 PAUSE_S = 0.5  # how soon a newly wanted group is listened to; whoever asks for it reads its state then anyway
 
@@ -66,9 +66,9 @@ class Listener:
         async with our_errors():
             async for note in self._connection.notifies(timeout=PAUSE_S):
                 group_id = self._listening.get(note.channel)
-                # anybody may NOTIFY (S1): what is no revision is no announcement
-                if group_id is not None and note.payload.isdecimal():
-                    yield Notification(group_id, int(note.payload))
+                revision = announced_revision(note.payload)
+                if group_id is not None and revision is not None:
+                    yield Notification(group_id, revision)
 
     async def close(self) -> None:
         """Close the session."""

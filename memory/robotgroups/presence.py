@@ -14,10 +14,17 @@ from psycopg.rows import dict_row
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
 from robotgroups.models import Beat, Registration, Role
 
+REVISION_DIGITS = 18  # what fits into Postgres' bigint whatever the digits are
+
 
 def channel(group_id: int) -> str:
     """Name of the group's LISTEN channel: by id, so that no two share one and none exceeds Postgres' 63 bytes."""
     return f"rg_{group_id}"
+
+
+def announced_revision(payload: str) -> int | None:
+    """The revision that a notification announces; None for what is none: anybody may NOTIFY (S1)."""
+    return int(payload) if payload.isascii() and payload.isdecimal() and len(payload) <= REVISION_DIGITS else None
 
 
 def application_name(incarnation: UUID) -> str:
@@ -96,8 +103,7 @@ class PresenceSession:
         """Wait up to ``timeout_s`` seconds; returns the revisions announced, empty at the limit."""
         async with our_errors():
             notes = [n async for n in self._connection.notifies(timeout=timeout_s, stop_after=1)]
-        # anybody may NOTIFY (S1): what is no revision is no announcement
-        return [int(n.payload) for n in notes if n.payload.isdecimal()]
+        return [revision for n in notes if (revision := announced_revision(n.payload)) is not None]
 
     async def close(self) -> None:
         """Close the session; Postgres lets go of its lock."""

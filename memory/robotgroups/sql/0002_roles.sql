@@ -30,17 +30,25 @@ BEGIN
 END $$;
 
 -- The session advisory lock that a robot's presence session holds, and that vanishes with it.
-CREATE FUNCTION robotgroups.presence_lock(p_incarnation uuid) RETURNS bigint
-LANGUAGE sql IMMUTABLE AS $$ SELECT hashtextextended(p_incarnation::text, 5247) $$;
+-- The backend is part of its key: nobody can take it beforehand.
+CREATE FUNCTION robotgroups.presence_lock(p_incarnation uuid, p_backend integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$ SELECT hashtextextended(p_incarnation::text || ' ' || p_backend, 5247) $$;
+
+-- Since when this server has kept presence. Not pg_postmaster_start_time(): when one backend crashes, the postmaster lives on, but ends all the
+-- others and empties UNLOGGED tables; its checkpointer starts anew then.
+CREATE FUNCTION robotgroups.server_started() RETURNS timestamptz
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(max(backend_start), pg_postmaster_start_time()) FROM pg_stat_activity WHERE backend_type = 'checkpointer'
+$$;
 
 -- Whether the presence session still stands: proof, not a guess (pg_stat_activity keeps a dying backend's row longer than its locks).
 CREATE FUNCTION robotgroups.is_live(p robotgroups.presence) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
-    SELECT p.server_started = pg_postmaster_start_time() AND EXISTS (
+    SELECT p.server_started = server_started() AND EXISTS (
         SELECT FROM pg_locks l
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid = p.backend_pid
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND ((l.classid::bigint << 32) | l.objid::bigint) = presence_lock(p.incarnation))
+            AND ((l.classid::bigint << 32) | l.objid::bigint) = presence_lock(p.incarnation, p.backend_pid))
 $$;
 
 -- Live and beating: a stopped process holds its session, and can do nothing with a role (both times are this server's clock).
@@ -50,14 +58,16 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
 $$;
 
 -- Ends every session of an incarnation but this one: a replaced robot keeps no open statement behind.
-CREATE FUNCTION robotgroups.end_sessions(p_incarnation uuid, p_backend integer) RETURNS integer
+CREATE FUNCTION robotgroups.end_sessions(p_group bigint, p_incarnation uuid, p_backend integer) RETURNS integer
 LANGUAGE sql SET search_path = robotgroups, pg_temp AS $$
     SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
+        -- S1: names can be borrowed; the sessions of another group's login are never ended
+        AND usename::text IN (current_user, (SELECT login FROM groups WHERE id = p_group))
         AND (application_name = 'robotgroups ' || p_incarnation
              OR (pid = p_backend AND EXISTS (
                  SELECT FROM pg_locks l WHERE l.pid = p_backend AND l.locktype = 'advisory' AND l.objsubid = 1
-                    AND ((l.classid::bigint << 32) | l.objid::bigint) = presence_lock(p_incarnation))))
+                    AND ((l.classid::bigint << 32) | l.objid::bigint) = presence_lock(p_incarnation, p_backend))))
 $$;
 
 CREATE FUNCTION robotgroups.announce(p_group bigint, p_revision bigint) RETURNS void

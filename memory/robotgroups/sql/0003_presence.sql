@@ -16,7 +16,7 @@ BEGIN
     END IF;
     IF NOT FOUND OR old.incarnation <> p_incarnation OR old.backend_pid <> pg_backend_pid() THEN
         PERFORM set_config('lock_timeout', '5s', true);
-        PERFORM pg_advisory_lock(presence_lock(p_incarnation));
+        PERFORM pg_advisory_lock(presence_lock(p_incarnation, pg_backend_pid()));
     END IF;
     g := lock_group(p_group);
     SELECT * INTO r FROM robots x WHERE x.group_id = p_group AND x.name = p_robot;
@@ -24,21 +24,21 @@ BEGIN
         RAISE EXCEPTION 'group % has no robot %', g.name, p_robot USING ERRCODE = 'RG003';
     END IF;
     IF r.role = 'failed' AND NOT p_rejoin THEN
-        PERFORM pg_advisory_unlock(presence_lock(p_incarnation));
+        PERFORM pg_advisory_unlock(presence_lock(p_incarnation, pg_backend_pid()));
         RAISE EXCEPTION '% was replaced by failover and stays out until it is added again', p_robot USING ERRCODE = 'RG014';
     END IF;
     SELECT * INTO old FROM presence p WHERE p.group_id = p_group AND p.robot = p_robot;
     v_known := FOUND;
     IF v_known AND old.incarnation <> p_incarnation THEN
         IF is_live(old) AND NOT p_replace THEN
-            PERFORM pg_advisory_unlock(presence_lock(p_incarnation));
+            PERFORM pg_advisory_unlock(presence_lock(p_incarnation, pg_backend_pid()));
             RAISE EXCEPTION 'robot % is hosted elsewhere and alive', p_robot USING ERRCODE = 'RG007', DETAIL = old.endpoint;
         END IF;
-        PERFORM end_sessions(old.incarnation, old.backend_pid);
+        PERFORM end_sessions(p_group, old.incarnation, old.backend_pid);
     END IF;
     -- to register is the first heartbeat: 0 is nobody's, so that who hangs right after it has a lease that ends
     INSERT INTO presence AS p (group_id, robot, incarnation, backend_pid, server_started, endpoint, heartbeat, heartbeat_at, registered_at)
-        VALUES (p_group, p_robot, p_incarnation, pg_backend_pid(), pg_postmaster_start_time(), p_endpoint, 1, clock_timestamp(), clock_timestamp())
+        VALUES (p_group, p_robot, p_incarnation, pg_backend_pid(), server_started(), p_endpoint, 1, clock_timestamp(), clock_timestamp())
         ON CONFLICT (group_id, robot) DO UPDATE SET
             incarnation = excluded.incarnation, backend_pid = excluded.backend_pid, server_started = excluded.server_started,
             endpoint = excluded.endpoint, heartbeat = p.heartbeat + 1, heartbeat_at = excluded.heartbeat_at, registered_at = excluded.registered_at,
@@ -49,7 +49,7 @@ BEGIN
         PERFORM apply_roles(p_group, jsonb_build_object(p_robot, v_returns), 'came back');
     ELSIF r.role = 'active' AND r.incarnation IS NOT NULL AND r.incarnation <> p_incarnation THEN
         -- The dead man's return: the newcomer is the proof that the old one died, if this server saw it and it did not withdraw.
-        IF v_known AND old.server_started = pg_postmaster_start_time() AND NOT g.suspended AND g.failover_mode = 'Automatic' THEN
+        IF v_known AND old.server_started = server_started() AND NOT g.suspended AND g.failover_mode = 'Automatic' THEN
             v_candidate := choose_candidate(p_group, p_robot);
         END IF;
         IF v_candidate IS NOT NULL THEN
@@ -77,14 +77,18 @@ BEGIN
     PERFORM assert_may_use(p_group);
     UPDATE presence p SET heartbeat = p.heartbeat + 1, heartbeat_at = clock_timestamp(), applied_revision = p_applied, warm = p_warm
         WHERE p.group_id = p_group AND p.robot = p_robot AND p.incarnation = p_incarnation
-            AND p.backend_pid = pg_backend_pid() AND p.server_started = pg_postmaster_start_time()
+            AND p.backend_pid = pg_backend_pid() AND p.server_started = server_started()
         RETURNING p.heartbeat INTO heartbeat;
     current := FOUND;
     SELECT r.role = 'passive' AND p_warm AND g.active_target > cardinality(active_robots(p_group)) INTO v_vacant
         FROM robots r JOIN groups g ON g.id = r.group_id WHERE r.group_id = p_group AND r.name = p_robot;
     IF current AND v_vacant THEN
-        PERFORM lock_group(p_group);
-        PERFORM fill_vacancies(p_group);
+        -- the others lock the group first and presence second: who waited here for the group could deadlock with them
+        PERFORM FROM groups g WHERE g.id = p_group FOR NO KEY UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            PERFORM lock_group(p_group);
+            PERFORM fill_vacancies(p_group);
+        END IF;
     END IF;
     SELECT g.revision, g.epoch, r.role, r.tenure, g.max_tokens, g.heartbeat_ms, g.lease_ms
         INTO revision, epoch, role, tenure, max_tokens, heartbeat_ms, lease_ms
@@ -131,13 +135,13 @@ BEGIN
         outcome := 'stale'; reason := 'another incarnation was here'; RETURN;
     END IF;
     -- Nobody seen by this server (never came, withdrew, or the server has just restarted): a lease's time to come back.
-    IF p.robot IS NULL OR p.server_started <> pg_postmaster_start_time() THEN
-        v_since := greatest(pg_postmaster_start_time(), r.joined_at, r.withdrawn_at) + v_lease;
+    IF p.robot IS NULL OR p.server_started <> server_started() THEN
+        v_since := greatest(server_started(), r.joined_at, r.withdrawn_at) + v_lease;
         IF clock_timestamp() < v_since THEN
             outcome := 'grace'; reason := format('it has until %s to come back', v_since); RETURN;
         END IF;
     END IF;
-    PERFORM end_sessions(coalesce(p_incarnation, r.incarnation), p.backend_pid);
+    PERFORM end_sessions(p_group, coalesce(p_incarnation, r.incarnation), p.backend_pid);
     DELETE FROM presence x WHERE x.group_id = p_group AND x.robot = p_robot;
     v_moves := jsonb_build_object(p_robot, 'failed');
     IF r.role = 'active' THEN

@@ -64,7 +64,7 @@ BEGIN
     DELETE FROM robots WHERE group_id = p_group AND name = p_robot RETURNING * INTO r;
     IF NOT FOUND THEN RETURN false; END IF;
     DELETE FROM presence WHERE group_id = p_group AND robot = p_robot RETURNING * INTO p;
-    IF FOUND THEN PERFORM end_sessions(p.incarnation, p.backend_pid); END IF;
+    IF FOUND THEN PERFORM end_sessions(p_group, p.incarnation, p.backend_pid); END IF;
     -- the place of an active robot goes with it; a vacancy stays for whoever is left to fill it
     UPDATE groups SET active_target = least(active_target - (r.role = 'active')::integer,
         (SELECT count(*) FROM robots WHERE group_id = p_group)) WHERE id = p_group;
@@ -125,7 +125,7 @@ BEGIN
         RAISE EXCEPTION 'no warm passive robot can take over from %', failed USING ERRCODE = 'RG004';
     END IF;
     DELETE FROM presence WHERE group_id = p_group AND robot = failed RETURNING * INTO p;
-    IF FOUND THEN PERFORM end_sessions(p.incarnation, p.backend_pid); END IF;
+    IF FOUND THEN PERFORM end_sessions(p_group, p.incarnation, p.backend_pid); END IF;
     SELECT a.epoch, a.revision INTO epoch, revision FROM apply_roles(p_group, jsonb_build_object(failed, 'failed', promoted, 'active'),
         'requested', 'failover', failed, promoted, p_detected_by) a;
 END $$;
@@ -158,12 +158,21 @@ BEGIN
     FOR r IN DELETE FROM robots x WHERE x.group_id = p_group AND NOT x.name = ANY (p_active || p_passive) RETURNING x.name LOOP
         gone := gone || r.name;
         DELETE FROM presence WHERE group_id = p_group AND robot = r.name RETURNING * INTO p;
-        IF FOUND THEN PERFORM end_sessions(p.incarnation, p.backend_pid); END IF;
+        IF FOUND THEN PERFORM end_sessions(p_group, p.incarnation, p.backend_pid); END IF;
     END LOOP;
-    -- M6: an edited role takes effect by promotion of a warm robot only; until then the place is a vacancy
+    -- M6: an edited role takes effect by promotion of a warm robot only; until then the edit is not taken as done
+    UPDATE robots x SET declared_role = 'passive' WHERE x.group_id = p_group AND x.name = ANY (moved) AND v_moves->>x.name = 'active'
+        AND NOT EXISTS (SELECT FROM presence y WHERE y.group_id = p_group AND y.robot = x.name AND y.warm AND is_responsive(y, g.lease_ms));
     SELECT coalesce(jsonb_object_agg(m.key, m.value), '{}') INTO v_moves FROM jsonb_each(v_moves) m
         WHERE m.value <> '"active"' OR m.key = ANY (joined) OR EXISTS (
             SELECT FROM presence x WHERE x.group_id = p_group AND x.robot = m.key AND x.warm AND is_responsive(x, g.lease_ms));
+    -- and nobody is demoted while that would leave too few: the next call tries again
+    FOR r IN SELECT x.name FROM robots x WHERE x.group_id = p_group AND x.role = 'active' AND v_moves->>x.name = 'passive' ORDER BY x.ordinal LOOP
+        EXIT WHEN (SELECT count(*) FROM robots x WHERE x.group_id = p_group AND coalesce(v_moves->>x.name, x.role) = 'active')
+            >= cardinality(p_active);
+        v_moves := v_moves - r.name; moved := array_remove(moved, r.name);
+        UPDATE robots SET declared_role = 'active' WHERE group_id = p_group AND name = r.name;
+    END LOOP;
     SELECT count(*) - cardinality(p_active) INTO v_excess FROM robots x
         WHERE x.group_id = p_group AND coalesce(v_moves->>x.name, x.role) = 'active';
     FOR r IN SELECT x.name FROM robots x WHERE x.group_id = p_group AND coalesce(v_moves->>x.name, x.role) = 'active'

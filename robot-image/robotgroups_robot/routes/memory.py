@@ -129,7 +129,9 @@ async def recall(
 @router.get("/working-memory", response_model=schemas.WorkingMemoryBody, responses=answers_with())
 async def working_memory(runtime: RuntimeDep) -> schemas.WorkingMemoryBody:
     """The working memory as this robot's cache has it, at one revision."""
-    cache = runtime.serving_robot().cache
+    robot = runtime.serving_robot()
+    await robot.caught_up()  # with what was acknowledged here
+    cache = robot.cache
     return schemas.WorkingMemoryBody(
         revision=cache.revision,
         tokens=cache.tokens,
@@ -155,7 +157,9 @@ async def context(
     max_tokens: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
 ) -> schemas.ContextBody:
     """The working memory as text for a prompt, within a token budget (by default the group's)."""
-    made = runtime.serving_robot().context(strategy=strategy, max_tokens=max_tokens)
+    robot = runtime.serving_robot()
+    await robot.caught_up()  # with what was acknowledged here
+    made = robot.context(strategy=strategy, max_tokens=max_tokens)
     return schemas.ContextBody(
         text=made.text, tokens=made.tokens, revision=made.revision, memory_ids=list(made.memory_ids)
     )

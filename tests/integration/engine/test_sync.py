@@ -85,7 +85,7 @@ async def _registered(robot: Any) -> bool:
 
 async def test_s1_a_forged_notification_misleads_nobody(group: Any) -> None:
     robot = await group.host("b")
-    for payload in ("999999", "-1", "garbage", ""):
+    for payload in ("999999", "-1", "garbage", "", "9" * 5000, "٣"):
         await group.sql("SELECT pg_notify(%s, %s)", f"rg_{group.id}", payload)
     revision = await group.write("the truth")
     await robot.wait_revision(revision)

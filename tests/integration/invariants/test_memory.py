@@ -1,6 +1,9 @@
 """M1 durable, M2 once, M3 ordered, M4 budget, M5 gap-free sync, S1 isolation: attacked at the SQL functions."""
 
+import contextlib
 import math
+import os
+import signal
 from datetime import datetime, timedelta
 
 import anyio
@@ -12,6 +15,7 @@ from robotgroups import migrations
 from robotgroups.errors import (
     ArgumentError,
     IdempotencyConflictError,
+    MemoryUnavailableError,
     NotActiveError,
     NotPermittedError,
     UnknownGroupError,
@@ -63,6 +67,34 @@ async def test_m1_what_was_acknowledged_survives_a_crash_of_postgres_and_nobody_
             verdict = await store.declare_failed(group_id, "a", a.incarnation, reason="gone", detected_by="test")
             assert (verdict.outcome, await store.failovers(group_id)) == (Outcome.GRACE, [])
             assert (await store.status(group_id)).active == ("a",)
+    finally:
+        server.destroy()
+
+
+async def test_the_crash_of_one_backend_is_no_proof_of_anybodys_death() -> None:
+    """Postgres then ends all sessions and empties UNLOGGED presence, though the postmaster lives on."""
+    server = PostgresServer(18)
+    server.start()
+    try:
+        await migrations.migrate(server.dsn())
+        async with await Store.open(server.dsn()) as store:
+            group_id = await store.ensure_group(KEY, GroupSettings(lease_ms=60_000))
+            await store.reconcile_members(group_id, ["a"], ["b"])
+            group = Group(server.dsn(), store, group_id)
+            a, b = await group.arrive("a"), await group.arrive("b")
+            await group.sql("UPDATE robotgroups.robots SET joined_at = now() - interval '1 day'")
+            ((pid,),) = await group.sql("SELECT backend_pid FROM robotgroups.presence WHERE robot = 'b'")
+            os.kill(pid, signal.SIGKILL)
+            with anyio.fail_after(10), contextlib.suppress(MemoryUnavailableError):
+                while True:  # until the postmaster has ended everybody's session
+                    await a.session.beat("a", applied=1, warm=True)
+            await a.session.close()
+            await b.session.close()
+        async with await _back(server.dsn()) as store:
+            await group.arrive("b")
+            verdict = await store.declare_failed(group_id, "a", a.incarnation, reason="gone", detected_by="test")
+            assert (verdict.outcome, (await store.status(group_id)).active) == (Outcome.GRACE, ("a",))
+            await group.robots["b"].session.close()
     finally:
         server.destroy()
 
@@ -387,3 +419,12 @@ async def test_s1_an_adopted_group_keeps_its_memory_under_its_new_namespace(grou
 async def _connect_by_password(group: Group, login: str, password: str) -> None:
     async with await psycopg.AsyncConnection.connect(robot_dsn(group.dsn, login, password)):
         pass
+
+
+async def _back(dsn: str) -> Store:
+    with anyio.fail_after(20):
+        while True:
+            try:
+                return await Store.open(dsn)
+            except MemoryUnavailableError:
+                await anyio.sleep(0.05)

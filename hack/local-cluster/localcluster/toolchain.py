@@ -31,12 +31,20 @@ def _version(binary: Path) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+def _proxy() -> str:
+    """The module proxy: GOPROXY's first, as set or as an older Go has it. Raises ClusterError where neither is."""
+    installed = shutil.which("go")
+    entries = os.environ.get("GOPROXY") or (run(installed, "env", "GOPROXY").strip() if installed else "")
+    for entry in re.split("[,|]", entries):
+        if entry.startswith("http"):
+            return entry.rstrip("/")
+    wanted = ".".join(map(str, MINIMUM_GO))
+    raise ClusterError(f"Go {wanted} is needed to build the cluster: install it, or set GOPROXY to fetch it from there")
+
+
 def _fetch(home: Path) -> None:
     arch = goarch()
-    proxy = next(
-        (entry for entry in re.split("[,|]", os.environ.get("GOPROXY", "")) if entry.startswith("http")),
-        "https://proxy.golang.org",
-    ).rstrip("/")
+    proxy = _proxy()
     name = f"golang.org/toolchain@v0.0.1-go{GO_TOOLCHAIN}.linux-{arch}"
     url = f"{proxy}/golang.org/toolchain/@v/v0.0.1-go{GO_TOOLCHAIN}.linux-{arch}.zip"
     home.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,6 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION robotgroups.is_owner() RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp AS
-$$ SELECT pg_has_role(session_user, current_user, 'MEMBER') $$;
-
 -- Locks the group's row: from here to the end of the transaction nobody else changes the group.
 CREATE FUNCTION robotgroups.lock_group(p_group bigint) RETURNS robotgroups.groups
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$

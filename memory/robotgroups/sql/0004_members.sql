@@ -134,7 +134,7 @@ END $$;
 -- edited moves, and roles that failover has moved stay, unless that leaves more active robots than declared.
 CREATE FUNCTION robotgroups.reconcile_members(p_group bigint, p_active text[], p_passive text[], OUT joined text[], OUT gone text[], OUT moved text[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
-DECLARE g groups; v_moves jsonb := '{}'; v_excess integer; v_candidate text; r record; p presence;
+DECLARE g groups; v_moves jsonb := '{}'; v_excess integer; r record; p presence;
 BEGIN
     PERFORM assert_may_use(p_group);
     g := lock_group(p_group);

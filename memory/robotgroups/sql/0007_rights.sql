@@ -13,7 +13,7 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('assert_may_use', 'is_owner', 'schema_version', 'find_group',
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('assert_may_use', 'schema_version', 'find_group',
             'register', 'beat', 'withdraw', 'declare_failed', 'hand_over', 'failover',
             'remember', 'forget', 'restore', 'clear_working_memory', 'transfer_working_memory',
             'snapshot', 'changes_after', 'get_memory', 'recall_fulltext', 'group_status', 'list_failovers')

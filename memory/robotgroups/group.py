@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Rem
 from robotgroups.recall import check_recall
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.store import Store
+from robotgroups.verbs import Verbs, Write
 
 LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -41,14 +42,14 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup:
+class AsyncRobotGroup(Verbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     def __init__(self, name: str, store: Store, group_id: int) -> None:
         self.name = name
         self.dsn = store.dsn
         self._store = store
-        self._id = group_id
+        self._group_id = group_id
         self._hosted: dict[str, HostedRobot] = {}
         self._left_stats = SyncStats()
 
@@ -131,7 +132,7 @@ class AsyncRobotGroup:
 
         async def write(robot: str | None, tenure: int | None) -> Remembered:
             return await self._store.remember(
-                self._id,
+                self._group_id,
                 robot=robot,
                 tenure=tenure,
                 content=content,
@@ -158,12 +159,12 @@ class AsyncRobotGroup:
         check_recall(query, limit, strategy)
         since, until = timeframes.parse(timeframe)
         return await self._store.recall_fulltext(
-            self._id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
+            self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
         )
 
     async def working_memory(self) -> list[Memory]:
         """The shared working set, oldest first."""
-        return list((await self._store.snapshot(self._id)).working_memory)
+        return list((await self._store.snapshot(self._group_id)).working_memory)
 
     async def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
         """The working set as text for an LLM. ``max_tokens`` None: the group's budget.
@@ -173,7 +174,7 @@ class AsyncRobotGroup:
 
         """
         chosen = strategy_named(strategy)
-        snapshot = await self._store.snapshot(self._id)
+        snapshot = await self._store.snapshot(self._group_id)
         return assemble(
             snapshot.working_memory,
             strategy=chosen,
@@ -186,19 +187,21 @@ class AsyncRobotGroup:
     async def forget(self, memory_id: int) -> None:
         """Hide a memory until it is restored. UnknownMemoryError."""
         await self._write(
-            None, lambda robot, tenure: self._store.forget(self._id, robot=robot, tenure=tenure, memory_id=memory_id)
+            None,
+            lambda robot, tenure: self._store.forget(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
 
     async def restore(self, memory_id: int) -> None:
         """Bring a forgotten memory back. UnknownMemoryError."""
         await self._write(
-            None, lambda robot, tenure: self._store.restore(self._id, robot=robot, tenure=tenure, memory_id=memory_id)
+            None,
+            lambda robot, tenure: self._store.restore(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; long-term memory stays. Returns how many left it."""
         return await self._write(
-            None, lambda robot, tenure: self._store.clear_working_memory(self._id, robot=robot, tenure=tenure)
+            None, lambda robot, tenure: self._store.clear_working_memory(self._group_id, robot=robot, tenure=tenure)
         )
 
     async def transfer_working_memory(self, source: str, target: str) -> int:
@@ -206,7 +209,7 @@ class AsyncRobotGroup:
         return await self._write(
             None,
             lambda robot, tenure: self._store.transfer_working_memory(
-                self._id, robot=robot, tenure=tenure, source=source, target=target
+                self._group_id, robot=robot, tenure=tenure, source=source, target=target
             ),
         )
 
@@ -223,17 +226,17 @@ class AsyncRobotGroup:
     async def remove(self, name: str) -> None:
         """Take a robot out of the group, the last active one too. A stranger is none: nothing happens."""
         await self._let_go(name)
-        await self._store.leave(self._id, name)
+        await self._store.leave(self._group_id, name)
 
     async def promote(self, name: str) -> None:
         """Make a passive robot active beside the others. ArgumentError, NotWarmError."""
         await self._report()
-        await self._store.promote(self._id, name)
+        await self._store.promote(self._group_id, name)
         await self._catch_up()
 
     async def demote(self, name: str) -> None:
         """Make an active robot passive. ArgumentError, LastActiveRobotError."""
-        await self._store.demote(self._id, name)
+        await self._store.demote(self._group_id, name)
         await self._catch_up()
 
     async def failover(self, failed: str | None = None) -> str:
@@ -247,7 +250,7 @@ class AsyncRobotGroup:
 
         """
         await self._report()
-        done = await self._store.failover(self._id, failed, detected_by="sdk")
+        done = await self._store.failover(self._group_id, failed, detected_by="sdk")
         await self._let_go(done.failed)
         await self._catch_up()
         return done.promoted
@@ -257,7 +260,7 @@ class AsyncRobotGroup:
     async def group_status(self) -> GroupStatus:
         """The group's state, typed, after this process's robots have caught up."""
         await self._report()
-        return await self._store.status(self._id)
+        return await self._store.status(self._group_id)
 
     async def status(self) -> dict[str, Any]:
         """The group's state as a mapping (design §5)."""
@@ -288,12 +291,12 @@ class AsyncRobotGroup:
     def channel(self) -> Channel:
         """The channel that this process's robots listen on."""
         robots = self._hosted.values()
-        return Channel(f"rg_{self._id}", bool(robots) and all(r.registered for r in robots))
+        return Channel(f"rg_{self._group_id}", bool(robots) and all(r.registered for r in robots))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _host_all(self, wanted: Mapping[str, Role]) -> None:
-        members = {r.name: r for r in (await self._store.status(self._id)).robots}
+        members = {r.name: r for r in (await self._store.status(self._group_id)).robots}
         for name in wanted:
             if name in members and members[name].live:
                 raise errors.HostedElsewhereError(
@@ -303,7 +306,7 @@ class AsyncRobotGroup:
         try:
             for name, role in wanted.items():
                 if name not in members:
-                    await self._store.join(self._id, name, role)
+                    await self._store.join(self._group_id, name, role)
                 await self._host(name)
             await self._report()
         except BaseException:
@@ -314,7 +317,7 @@ class AsyncRobotGroup:
     async def _host(self, name: str) -> None:
         robot = HostedRobot(
             self._store,
-            self._id,
+            self._group_id,
             name,
             endpoint=f"process {os.getpid()} on {socket.gethostname()}",
             on_replaced=OnReplaced.STOP,
@@ -324,7 +327,7 @@ class AsyncRobotGroup:
 
     async def _join(self, name: str, role: Role) -> None:
         _check_names(self.name, [name], [])
-        await self._store.join(self._id, name, role)
+        await self._store.join(self._group_id, name, role)
         await self._let_go(name)  # it was replaced while it was hosted here
         await self._host(name)
         await self._report()
@@ -343,7 +346,10 @@ class AsyncRobotGroup:
                 return name
         return None
 
-    async def _write(self, originator: str | None, write: Callable[[str | None, int | None], Awaitable[T]]) -> T:
+    async def _written(self, write: Write[T]) -> T:
+        return await self._write(None, write)
+
+    async def _write(self, originator: str | None, write: Write[T]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.
 
         Another process may have moved or removed robots a moment ago: Postgres says so, and once more is enough.
@@ -366,7 +372,7 @@ class AsyncRobotGroup:
 
     async def _report(self) -> None:
         """Wait until this process's robots have applied the group's revision and Postgres knows it; a lease at most."""
-        status = await self._store.status(self._id)
+        status = await self._store.status(self._group_id)
         with contextlib.suppress(TimeoutError):  # a robot that is behind is what status then shows
             async with asyncio.timeout(status.lease_ms / 1000):
                 for robot in list(self._hosted.values()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from robotgroups import context as contexts
 from robotgroups import timeframe as timeframes
@@ -15,9 +15,12 @@ from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised,
 from robotgroups.recall import check_recall
 from robotgroups.replica import Replica, SyncStats
 from robotgroups.store import Store
+from robotgroups.verbs import Verbs, Write
+
+T = TypeVar("T")
 
 
-class Member:
+class Member(Verbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
     def __init__(self, store: Store, group_id: int, name: str) -> None:
@@ -191,6 +194,9 @@ class Member:
         return await self._store.status(self._group_id)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _written(self, write: Write[T]) -> T:
+        return await write(self.name, self._claim())
 
     def _claim(self) -> int:
         if self.role is not Role.ACTIVE:

@@ -62,7 +62,7 @@ def template(superuser_dsn: str) -> Iterator[str]:
     with psycopg.connect(superuser_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER)))
         with psycopg.connect(_with(superuser_dsn, dbname=name), autocommit=True) as made:
-            made.execute("CREATE EXTENSION vector")
+            made.execute("CREATE EXTENSION IF NOT EXISTS vector")
         anyio.run(migrations.migrate, _with(superuser_dsn, dbname=name, user=OWNER, password="test"))
         yield name
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

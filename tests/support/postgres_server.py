@@ -86,10 +86,12 @@ class PostgresServer:
         shutil.rmtree(self.directory)
 
     def create_owner(self) -> None:
-        """The owner login as the chart makes it: no superuser."""
+        """The owner login as the chart makes it: no superuser. Databases made from now on have pgvector: it may not."""
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             rights = "LOGIN CREATEROLE CREATEDB IN ROLE pg_signal_backend, pg_read_all_stats"
             connection.execute(f"CREATE ROLE {OWNER} {rights}")
+        with psycopg.connect(self.dsn("template1"), autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
 
     def _run(self, command: str, *args: str) -> None:
         # Output goes to a file: pg_ctl's child would hold a pipe open.

@@ -1,0 +1,146 @@
+-- Recall: full-text, vector and hybrid, each in one statement, within one space (S1).
+
+-- Makes the lexemes of up to p_limit memories that have none yet, oldest first; returns how many. Ids of a space are given under a lock that is held until
+-- the commit, so nothing can appear behind the watermark. One at a time; who comes second finds it done.
+CREATE FUNCTION robotgroups.lex(p_group bigint, p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
+DECLARE v_space bigint; v_language regconfig; v_from bigint; v_to bigint; v_count integer;
+BEGIN
+    PERFORM assert_may_use(p_group);
+    SELECT g.space_id, g.language::regconfig INTO v_space, v_language FROM groups g WHERE g.id = p_group;
+    IF v_space IS NULL OR NOT pg_try_advisory_xact_lock(hashtextextended('lex ' || v_space, 5249)) THEN RETURN 0; END IF;
+    SELECT s.lexed_to INTO v_from FROM spaces s WHERE s.id = v_space;
+    WITH todo AS (SELECT m.id, m.content FROM memories m WHERE m.space_id = v_space AND m.id > v_from ORDER BY m.id LIMIT p_limit),
+    made AS (
+        INSERT INTO lexemes (memory_id, space_id, lexemes) SELECT t.id, v_space, to_tsvector(v_language, t.content) FROM todo t
+        ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes)
+    SELECT count(*), max(t.id) INTO v_count, v_to FROM todo t;
+    IF v_count > 0 THEN UPDATE spaces SET lexed_to = v_to WHERE id = v_space; END IF;
+    RETURN v_count;
+END $$;
+
+-- What recall's filters say of a memory m, as SQL; the statement's parameters: $1 space, $2 tsquery, $3 limit, $4 filter as JSON, $5 vector, $6 language.
+CREATE FUNCTION robotgroups.filter_sql(p_filter jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '(m.expires_at IS NULL OR m.expires_at > now())'
+        || CASE WHEN coalesce((p_filter->>'include_forgotten')::boolean, false) THEN '' ELSE ' AND m.forgotten_at IS NULL' END
+        || CASE WHEN coalesce(p_filter->'scope', '[]') <> '[]' THEN $q$ AND m.scope @> ARRAY(SELECT jsonb_array_elements_text($4->'scope'))$q$ ELSE '' END
+        || CASE WHEN coalesce(p_filter->'metadata', '{}') <> '{}' THEN $q$ AND m.metadata @> ($4->'metadata')$q$ ELSE '' END
+        || CASE WHEN coalesce(p_filter->'originators', '[]') <> '[]'
+            THEN $q$ AND m.originator = ANY (ARRAY(SELECT jsonb_array_elements_text($4->'originators')))$q$ ELSE '' END
+        || CASE WHEN p_filter->>'since' IS NOT NULL THEN $q$ AND m.created_at >= ($4->>'since')::timestamptz$q$ ELSE '' END
+        || CASE WHEN p_filter->>'until' IS NOT NULL THEN $q$ AND m.created_at < ($4->>'until')::timestamptz$q$ ELSE '' END
+        -- a tag matches itself and what stands below it: a:b matches a:b:c
+        || CASE WHEN coalesce(p_filter->'tags', '[]') <> '[]' THEN $q$ AND NOT EXISTS (SELECT FROM jsonb_array_elements_text($4->'tags') wanted
+            WHERE NOT EXISTS (SELECT FROM unnest(m.tags) t WHERE t = wanted OR starts_with(t, wanted || ':')))$q$ ELSE '' END
+$$;
+
+-- Candidates of full-text recall as SQL: id, score. No more than the newest 5,000 matches are ranked: of a word that stands in every fourth memory, ts_rank would
+-- read them all to order what is hardly ordered by it.
+CREATE FUNCTION robotgroups.lexical_sql(p_filter jsonb, p_lexed_to bigint) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT format($q$
+        SELECT m.id, r.rank::float8 AS score FROM (
+            SELECT l.memory_id, ts_rank(l.lexemes, $2) AS rank FROM (
+                SELECT x.memory_id, x.lexemes FROM lexemes x %s WHERE x.space_id = $1 AND x.lexemes @@ $2%s ORDER BY x.memory_id DESC LIMIT 5000) l
+            UNION ALL
+            SELECT n.id, ts_rank(n.lexemes, $2) FROM (
+                SELECT y.id, to_tsvector($6, y.content) AS lexemes FROM memories y WHERE y.space_id = $1 AND y.id > %s) n WHERE n.lexemes @@ $2
+            ORDER BY 2 DESC, 1) r
+        JOIN memories m ON m.id = r.memory_id WHERE %s ORDER BY r.rank DESC, m.id LIMIT $3 $q$,
+        CASE WHEN narrow THEN 'JOIN memories m ON m.id = x.memory_id' ELSE '' END,
+        CASE WHEN narrow THEN ' AND ' || robotgroups.filter_sql(p_filter) ELSE '' END, p_lexed_to, robotgroups.filter_sql(p_filter))
+    -- filters come before the bound of 5,000: what matches them is never crowded out by what does not
+    FROM (SELECT p_filter ?| '{scope,metadata,originators,since,until,tags}'::text[] AS narrow) f
+$$;
+
+-- Candidates of vector recall as SQL: id, score (cosine similarity). By the model's own HNSW index when it has one (an iterative scan goes on until the
+-- limit is filled, whatever the filters refuse), else exact.
+CREATE FUNCTION robotgroups.vector_sql(p_filter jsonb, p_model robotgroups.embedding_models) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT format($q$
+        SELECT c.id, 1 - c.distance AS score FROM (
+            SELECT m.id, e.%1$s::public.%2$s(%3$s) OPERATOR(public.<=>) $5::public.%2$s(%3$s) AS distance
+            FROM embeddings e JOIN memories m ON m.id = e.memory_id WHERE e.model_id = %4$s AND m.space_id = $1 AND %5$s
+            ORDER BY e.%1$s::public.%2$s(%3$s) OPERATOR(public.<=>) $5::public.%2$s(%3$s) LIMIT $3) c ORDER BY c.distance, c.id $q$,
+        CASE WHEN p_model.dimensions > 2000 THEN 'half' ELSE 'embedding' END, CASE WHEN p_model.dimensions > 2000 THEN 'halfvec' ELSE 'vector' END,
+        p_model.dimensions, p_model.id, robotgroups.filter_sql(p_filter))
+$$;
+
+-- Recall of long-term memory, best first, ties to the older memory. p_strategy: fulltext (websearch syntax), vector (p_vector under p_model) or hybrid:
+-- reciprocal rank fusion of both, each with candidates of its own, sum of weight / (p_k + rank) (Cormack, Clarke and Büttcher 2009; k = 60).
+-- p_filter: {"scope": ["key=value"], "tags": [], "metadata": {}, "originators": [], "since", "until", "include_forgotten"}; what is not filtered by is absent.
+-- parts: what each candidate was ranked by.
+CREATE FUNCTION robotgroups.recall(
+    p_group bigint, p_strategy text, p_query text, p_limit integer, p_filter jsonb, p_model bigint, p_vector text,
+    p_fulltext_weight float8 DEFAULT 1, p_vector_weight float8 DEFAULT 1, p_k integer DEFAULT 60)
+RETURNS TABLE (memory jsonb, score float8, parts jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE v_space spaces; v_language regconfig; v_query tsquery; v_model embedding_models; v_sql text; v_candidates integer := p_limit; v_lexical text; v_vector text;
+BEGIN
+    PERFORM assert_may_use(p_group);
+    SELECT s.* INTO v_space FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group;
+    SELECT g.language::regconfig INTO v_language FROM groups g WHERE g.id = p_group;
+    IF p_strategy IN ('fulltext', 'hybrid') THEN
+        v_query := websearch_to_tsquery(v_language, p_query);
+        v_lexical := lexical_sql(p_filter, v_space.lexed_to);
+    END IF;
+    IF p_strategy IN ('vector', 'hybrid') THEN
+        SELECT * INTO v_model FROM embedding_models e WHERE e.id = p_model AND e.space_id = v_space.id;
+        IF NOT FOUND THEN RAISE EXCEPTION 'model % is none of this group''s', p_model USING ERRCODE = 'RG012'; END IF;
+        v_vector := vector_sql(p_filter, v_model);
+        IF v_model.indexed THEN
+            PERFORM set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', greatest(100, least(1000, 2 * p_limit))::text, true);
+        END IF;
+    END IF;
+    CASE p_strategy
+        WHEN 'fulltext' THEN
+            v_sql := format('SELECT c.id, c.score, jsonb_build_object(''fulltext_rank'', row_number() OVER (ORDER BY c.score DESC, c.id), ''fulltext_score'', c.score)
+                AS parts FROM (%s) c', v_lexical);
+        WHEN 'vector' THEN
+            v_sql := format('SELECT c.id, c.score, jsonb_build_object(''vector_rank'', row_number() OVER (ORDER BY c.score DESC, c.id), ''vector_score'', c.score)
+                AS parts FROM (%s) c', v_vector);
+        WHEN 'hybrid' THEN
+            v_candidates := greatest(50, 2 * p_limit);
+            v_sql := format($q$
+                WITH lexical AS (SELECT c.id, c.score, row_number() OVER (ORDER BY c.score DESC, c.id) AS rank FROM (%s) c),
+                near AS (SELECT c.id, c.score, row_number() OVER (ORDER BY c.score DESC, c.id) AS rank FROM (%s) c),
+                either AS (
+                    SELECT l.id, l.score AS l_score, l.rank AS l_rank, NULL::float8 AS n_score, NULL::bigint AS n_rank FROM lexical l
+                    UNION ALL SELECT n.id, NULL, NULL, n.score, n.rank FROM near n)
+                SELECT e.id, coalesce(%L::float8 / (%s + max(e.l_rank)), 0) + coalesce(%L::float8 / (%s + max(e.n_rank)), 0) AS score,
+                    jsonb_build_object('fulltext_rank', max(e.l_rank), 'fulltext_score', max(e.l_score), 'vector_rank', max(e.n_rank),
+                        'vector_score', max(e.n_score)) AS parts
+                FROM either e GROUP BY e.id$q$, v_lexical, v_vector, p_fulltext_weight, p_k, p_vector_weight, p_k);
+        ELSE RAISE EXCEPTION 'unknown recall strategy %', p_strategy USING ERRCODE = 'RG012';
+    END CASE;
+    RETURN QUERY EXECUTE format($q$
+        SELECT memory_json(m, w), h.score, h.parts || jsonb_build_object('accesses', m.access_count, 'accessed_at', m.last_accessed_at)
+        FROM (SELECT t.* FROM (%s) t ORDER BY t.score DESC, t.id LIMIT %s) h JOIN memories m ON m.id = h.id
+        LEFT JOIN LATERAL (SELECT x.* FROM working_memory x WHERE x.group_id = %s AND x.memory_id = m.id) w ON true
+        ORDER BY h.score DESC, h.id$q$, v_sql, p_limit, p_group)
+        USING v_space.id, v_query, v_candidates, p_filter, p_vector, v_language;
+END $$;
+
+CREATE OR REPLACE FUNCTION robotgroups.recall_fulltext(
+    p_group bigint, p_query text, p_limit integer, p_tags text[], p_metadata jsonb, p_since timestamptz, p_until timestamptz)
+RETURNS TABLE (memory jsonb, score real)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
+    SELECT r.memory, r.score::real FROM recall(p_group, 'fulltext', p_query, p_limit, jsonb_strip_nulls(jsonb_build_object('tags', nullif(p_tags, '{}'),
+        'metadata', nullif(p_metadata, '{}'), 'since', p_since, 'until', p_until)), NULL, NULL) r
+$$;
+
+DO $$
+DECLARE f regprocedure;
+BEGIN
+    -- what 0008 to 0011 made: nobody but the owner, and robots what they need of it
+    FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('group_deleted', 'lock_memory', 'scope_json', 'memory_hash', 'least_valuable', 'evict', 'place',
+            'tell_other_groups', 'leave_working_memory', 'remember_batch', 'added_json', 'jobs_of', 'pin', 'into_working_memory', 'space_named', 'choose_model',
+            'lex', 'filter_sql', 'lexical_sql', 'vector_sql', 'recall')
+    LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
+    FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('remember_batch', 'pin', 'into_working_memory', 'lex', 'recall')
+    LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO robotgroups_robot', f); END LOOP;
+    REVOKE ALL ON ALL TABLES IN SCHEMA robotgroups FROM PUBLIC;
+END $$;

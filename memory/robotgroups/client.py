@@ -23,6 +23,7 @@ from tenacity.wait import wait_random_exponential
 from robotgroups import errors
 from robotgroups import timeframe as timeframes
 from robotgroups.context import Context
+from robotgroups.draft import Draft
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
 
 DEADLINE_S = 30.0
@@ -40,7 +41,7 @@ _PROBLEM = "urn:robotgroups:problem:"
 _ERRORS: dict[str, Callable[[str], errors.RobotGroupsError]] = {
     "unknown-memory": errors.UnknownMemoryError,
     "no-passive-robot": errors.NoPassiveRobotError,
-    "content-too-large": errors.ArgumentError,
+    "content-too-large": errors.ContentTooLargeError,
     "invalid-request": errors.ArgumentError,
     "idempotency-conflict": errors.IdempotencyConflictError,
     "missing-feature": errors.MissingFeatureError,
@@ -102,7 +103,8 @@ class AsyncClient:
             MemoryUnavailableError, ServiceError: not acknowledged by the deadline.
 
         """
-        body: dict[str, Any] = {"content": content, "tags": list(tags), "metadata": dict(metadata or {})}
+        draft = Draft.checked(content, tags=tags, metadata=metadata)
+        body: dict[str, Any] = {"content": draft.content, "tags": draft.tags, "metadata": draft.metadata}
         if originator is not None:
             body["originator"] = originator
         answer = await self._ask("POST", "/v1/memories", json=body, headers={"Idempotency-Key": key or uuid4().hex})

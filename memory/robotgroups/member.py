@@ -10,6 +10,7 @@ from robotgroups import context as contexts
 from robotgroups import timeframe as timeframes
 from robotgroups import tokens
 from robotgroups.cache import Cache
+from robotgroups.draft import Draft
 from robotgroups.errors import NotActiveError
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.recall import check_recall
@@ -113,15 +114,16 @@ class Member:
             ArgumentError, IdempotencyConflictError, UnknownRobotError, MemoryUnavailableError.
 
         """
+        draft = Draft.checked(content, tags=tags, metadata=metadata)
         done = await self._store.remember(
             self._group_id,
             robot=self.name,
             tenure=self._claim(),
-            content=content,
-            tokens=tokens.count(content, self._tokenizer),
+            content=draft.content,
+            tokens=tokens.count(draft.content, self._tokenizer),
             originator=originator,
-            tags=tags,
-            metadata=metadata,
+            tags=draft.tags,
+            metadata=draft.metadata,
             key=key,
         )
         self._replica.acknowledge(done.revision)

@@ -121,12 +121,12 @@ class AsyncClient:
         timeframe: timeframes.Timeframe | None = None,
     ) -> list[Memory]:
         """Search long-term memory, best match first."""
-        since, until = timeframes.parse(timeframe)
         parameters: dict[str, Any] = {"q": query, "limit": limit, "strategy": strategy, "tag": list(tags)}
         if metadata:
             parameters["metadata"] = json.dumps(metadata)
-        if since or until:
-            parameters["timeframe"] = f"{since.isoformat() if since else '..'}/{until.isoformat() if until else '..'}"
+        if timeframe is not None:
+            # words are read where the memory is, by its clock
+            parameters["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe)
         answer = await self._ask("GET", "/v1/recall", params=parameters)
         return [Memory.from_json(m) for m in answer["memories"]]
 

@@ -167,7 +167,7 @@ class Member:
     ) -> list[Memory]:
         """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
         check_recall(query, limit, strategy)
-        since, until = timeframes.parse(timeframe)
+        query, since, until = await timeframes.resolve_aside(query, timeframe, now=datetime.now(UTC))
         return await self._store.recall_fulltext(
             self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
         )

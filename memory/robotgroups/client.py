@@ -23,6 +23,7 @@ from tenacity.wait import wait_random_exponential
 from robotgroups import errors
 from robotgroups import timeframe as timeframes
 from robotgroups.context import Context
+from robotgroups.draft import Draft
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
 
 DEADLINE_S = 30.0
@@ -40,7 +41,7 @@ _PROBLEM = "urn:robotgroups:problem:"
 _ERRORS: dict[str, Callable[[str], errors.RobotGroupsError]] = {
     "unknown-memory": errors.UnknownMemoryError,
     "no-passive-robot": errors.NoPassiveRobotError,
-    "content-too-large": errors.ArgumentError,
+    "content-too-large": errors.ContentTooLargeError,
     "invalid-request": errors.ArgumentError,
     "idempotency-conflict": errors.IdempotencyConflictError,
     "missing-feature": errors.MissingFeatureError,
@@ -102,7 +103,8 @@ class AsyncClient:
             MemoryUnavailableError, ServiceError: not acknowledged by the deadline.
 
         """
-        body: dict[str, Any] = {"content": content, "tags": list(tags), "metadata": dict(metadata or {})}
+        draft = Draft.checked(content, tags=tags, metadata=metadata)
+        body: dict[str, Any] = {"content": draft.content, "tags": draft.tags, "metadata": draft.metadata}
         if originator is not None:
             body["originator"] = originator
         answer = await self._ask("POST", "/v1/memories", json=body, headers={"Idempotency-Key": key or uuid4().hex})
@@ -119,12 +121,12 @@ class AsyncClient:
         timeframe: timeframes.Timeframe | None = None,
     ) -> list[Memory]:
         """Search long-term memory, best match first."""
-        since, until = timeframes.parse(timeframe)
         parameters: dict[str, Any] = {"q": query, "limit": limit, "strategy": strategy, "tag": list(tags)}
         if metadata:
             parameters["metadata"] = json.dumps(metadata)
-        if since or until:
-            parameters["timeframe"] = f"{since.isoformat() if since else '..'}/{until.isoformat() if until else '..'}"
+        if timeframe is not None:
+            # words are read where the memory is, by its clock
+            parameters["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe)
         answer = await self._ask("GET", "/v1/recall", params=parameters)
         return [Memory.from_json(m) for m in answer["memories"]]
 

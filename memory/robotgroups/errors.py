@@ -5,6 +5,12 @@ RobotGroupsError
 │   ├── AlreadyMemberError
 │   ├── LastActiveRobotError
 │   ├── UnknownStrategyError
+│   ├── InvalidTextError                it is blank, or nothing that can be stored
+│   ├── ContentTooLargeError
+│   ├── InvalidTagError
+│   ├── InvalidMetadataError
+│   ├── InvalidScopeError
+│   ├── InvalidFileError                a file that cannot be loaded
 │   └── IdempotencyConflictError        the key was used with other content
 ├── NotFoundError (also LookupError)
 │   ├── UnknownGroupError
@@ -52,6 +58,34 @@ class LastActiveRobotError(ArgumentError):
 
 class UnknownStrategyError(ArgumentError):
     """No strategy of recall or context has this name."""
+
+
+class InvalidTextError(ArgumentError):
+    """A text is blank, too long, or holds what cannot be stored: a NUL or a lone surrogate."""
+
+
+class ContentTooLargeError(ArgumentError):
+    """A memory's content has more bytes than a memory may have."""
+
+
+class InvalidTagError(ArgumentError):
+    """A tag cannot be used; ``reason`` says why without repeating the tag."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+
+class InvalidMetadataError(ArgumentError):
+    """Metadata is no JSON that can be stored, or too much of it."""
+
+
+class InvalidScopeError(ArgumentError):
+    """A scope is no flat mapping of names to texts, or too much of one."""
+
+
+class InvalidFileError(ArgumentError):
+    """A file cannot be loaded: it is missing, too large, no UTF-8, or its front matter cannot be read."""
 
 
 class IdempotencyConflictError(ArgumentError):

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from robotgroups import errors, migrations, tokens
 from robotgroups import timeframe as timeframes
 from robotgroups.context import Context, assemble, strategy_named
+from robotgroups.draft import Draft
 from robotgroups.dsn import resolve_dsn
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Remembered, Role
 from robotgroups.recall import check_recall
@@ -126,20 +127,19 @@ class AsyncRobotGroup(Verbs):
             ArgumentError, IdempotencyConflictError, MemoryUnavailableError.
 
         """
-        if not content.strip():
-            raise errors.ArgumentError(f"content must not be blank: {content!r}")
-        size = tokens.count(content)
+        draft = Draft.checked(content, tags=tags, metadata=metadata)
+        size = tokens.count(draft.content)
 
         async def write(robot: str | None, tenure: int | None) -> Remembered:
             return await self._store.remember(
                 self._group_id,
                 robot=robot,
                 tenure=tenure,
-                content=content,
+                content=draft.content,
                 tokens=size,
                 originator=self._first_active() if originator is None else originator,
-                tags=tags,
-                metadata=metadata,
+                tags=draft.tags,
+                metadata=draft.metadata,
                 key=key,
             )
 
@@ -157,7 +157,7 @@ class AsyncRobotGroup(Verbs):
     ) -> list[Memory]:
         """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
         check_recall(query, limit, strategy)
-        since, until = timeframes.parse(timeframe)
+        query, since, until = await timeframes.resolve_aside(query, timeframe, now=datetime.now(UTC))
         return await self._store.recall_fulltext(
             self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
         )

@@ -10,6 +10,7 @@ from robotgroups import context as contexts
 from robotgroups import timeframe as timeframes
 from robotgroups import tokens
 from robotgroups.cache import Cache
+from robotgroups.draft import Draft
 from robotgroups.errors import NotActiveError
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.recall import check_recall
@@ -116,15 +117,16 @@ class Member(Verbs):
             ArgumentError, IdempotencyConflictError, UnknownRobotError, MemoryUnavailableError.
 
         """
+        draft = Draft.checked(content, tags=tags, metadata=metadata)
         done = await self._store.remember(
             self._group_id,
             robot=self.name,
             tenure=self._claim(),
-            content=content,
-            tokens=tokens.count(content, self._tokenizer),
+            content=draft.content,
+            tokens=tokens.count(draft.content, self._tokenizer),
             originator=originator,
-            tags=tags,
-            metadata=metadata,
+            tags=draft.tags,
+            metadata=draft.metadata,
             key=key,
         )
         self._replica.acknowledge(done.revision)
@@ -168,7 +170,7 @@ class Member(Verbs):
     ) -> list[Memory]:
         """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
         check_recall(query, limit, strategy)
-        since, until = timeframes.parse(timeframe)
+        query, since, until = await timeframes.resolve_aside(query, timeframe, now=datetime.now(UTC))
         return await self._store.recall_fulltext(
             self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
         )

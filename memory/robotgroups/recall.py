@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from robotgroups.errors import ArgumentError, MissingFeatureError, UnknownStrategyError
-
-MAX_LIMIT = 1000
+from robotgroups.errors import MissingFeatureError, UnknownStrategyError
+from robotgroups.limits import check_limit, check_query
 
 
 class RecallStrategy(StrEnum):
@@ -21,7 +20,8 @@ def check_recall(query: str, limit: int, strategy: str) -> None:
     """Refuse what recall cannot do.
 
     Raises:
-        ArgumentError: blank query, or a limit out of 1..1000.
+        InvalidTextError: the query is blank, too long or nothing that Postgres takes.
+        ArgumentError: a limit out of 1..1000.
         UnknownStrategyError: no strategy has this name.
         MissingFeatureError: vector and hybrid need embeddings, which this version does not make.
 
@@ -36,7 +36,5 @@ def check_recall(query: str, limit: int, strategy: str) -> None:
         raise MissingFeatureError(
             f"recall strategy {strategy!r} needs embeddings, and this version has no embedding provider: use 'fulltext'"
         )
-    if not query.strip():
-        raise ArgumentError("query must not be blank")
-    if not 1 <= limit <= MAX_LIMIT:
-        raise ArgumentError(f"limit must be between 1 and {MAX_LIMIT}, not {limit}")
+    check_query(query)
+    check_limit(limit)

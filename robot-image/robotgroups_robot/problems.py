@@ -90,6 +90,7 @@ _OF_ERROR: tuple[tuple[type[errors.RobotGroupsError], ProblemType], ...] = (
     (errors.UnknownMemoryError, ProblemType.UNKNOWN_MEMORY),
     (errors.NoPassiveRobotError, ProblemType.NO_PASSIVE_ROBOT),
     (errors.NotWarmError, ProblemType.NO_PASSIVE_ROBOT),
+    (errors.ContentTooLargeError, ProblemType.CONTENT_TOO_LARGE),
     (errors.IdempotencyConflictError, ProblemType.IDEMPOTENCY_CONFLICT),
     (errors.MissingFeatureError, ProblemType.MISSING_FEATURE),
     (errors.MemoryUnavailableError, ProblemType.MEMORY_UNAVAILABLE),

@@ -1,36 +1,34 @@
 """The bodies of the HTTP API: what OpenAPI shows and pydantic checks."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from robotgroups import limits, tags
+from robotgroups.errors import InvalidTagError
 from robotgroups.models import Memory
-from robotgroups_robot import limits
 
 
-def _metadata(value: dict[str, Any]) -> dict[str, Any]:
-    limits.check_json(value)
-    size = len(json.dumps(value, ensure_ascii=False).encode())
-    if size > limits.MAX_METADATA_BYTES:
-        raise ValueError(f"is {size} bytes of JSON; at most {limits.MAX_METADATA_BYTES} are taken")
-    return value
+def _tag(value: str) -> str:
+    try:
+        return tags.check_tag(value)
+    except InvalidTagError as error:
+        raise ValueError(error.reason) from None  # the answer names the place, not the value
 
 
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be blank")
-    return value
-
-
-Text = Annotated[str, AfterValidator(limits.check_text)]
+Text = Annotated[str, AfterValidator(partial(limits.check_text, name="it"))]
 RobotName = Annotated[Text, Field(min_length=1, max_length=63)]
-Words = Annotated[Text, AfterValidator(_not_blank), Field(json_schema_extra={"pattern": r"\S"})]
-Tag = Annotated[Words, Field(max_length=limits.MAX_TAG_CHARACTERS)]
-Tags = Annotated[list[Tag], Field(max_length=limits.MAX_TAGS)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
+Words = Annotated[
+    str, AfterValidator(partial(limits.check_words, name="it")), Field(json_schema_extra={"pattern": r"\S"})
+]
+Tag = Annotated[
+    str, AfterValidator(_tag), Field(max_length=tags.MAX_TAG_CHARACTERS, json_schema_extra={"pattern": r"\S"})
+]
+Tags = Annotated[list[Tag], Field(max_length=tags.MAX_TAGS)]
+Metadata = Annotated[dict[str, Any], AfterValidator(limits.check_metadata)]
 
 
 class RememberRequest(BaseModel):

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import JsonValue
 
+from robotgroups import limits
 from robotgroups.context import ContextStrategy
+from robotgroups.errors import InvalidMetadataError
 from robotgroups.recall import RecallStrategy
 from robotgroups.robot import HostedRobot
-from robotgroups_robot import limits, schemas
-from robotgroups_robot.problems import Problem, ProblemError, ProblemType
+from robotgroups_robot import schemas
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
 
 
@@ -37,26 +38,20 @@ Key = Annotated[
 ]
 
 
-def check_content(content: str) -> None:
-    """Raise ProblemError (413) for a memory that is too large."""
-    size = len(content.encode())
-    if size > limits.MAX_CONTENT_BYTES:
-        detail = f"content has {size} bytes of UTF-8; a memory may have {limits.MAX_CONTENT_BYTES}: split it"
-        raise ProblemError(Problem(ProblemType.CONTENT_TOO_LARGE, detail))
-
-
 def parse_metadata(text: str | None) -> dict[str, Any]:
     """The JSON object of recall's query. Raises RequestValidationError, which names the parameter."""
     if text is None:
         return {}
     try:
         value = json.loads(text)
-        limits.check_json(value)
     except (ValueError, RecursionError) as error:
-        raise _wrong_metadata(f"is no JSON that can be stored: {error}") from error
+        raise _wrong_metadata(f"is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise _wrong_metadata("must be a JSON object")
-    return value
+    try:
+        return limits.check_metadata(value)
+    except InvalidMetadataError as error:
+        raise _wrong_metadata(str(error)) from error
 
 
 def _wrong_metadata(message: str) -> RequestValidationError:
@@ -68,7 +63,7 @@ async def remember(
     body: schemas.RememberRequest, request: Request, runtime: RuntimeDep, key: Key = None
 ) -> schemas.RememberedBody | Response:
     """Remember. When this answers, the memory survives any crash; the same content or key twice is one memory."""
-    check_content(body.content)
+    limits.check_content(body.content)
 
     async def here(robot: HostedRobot) -> schemas.RememberedBody:
         done = await robot.remember(

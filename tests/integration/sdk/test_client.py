@@ -67,6 +67,11 @@ async def test_every_call_against_a_real_service(served: Served) -> None:
         (found,) = await client.recall("customers", tags=["contact"], metadata={"vip": True}, timeframe="2020-01-01/..")
         assert (found.id, found.content, found.originator) == (done.id, "Customer prefers email", "primary")
         assert await client.recall("customers", timeframe="../2020-01-01") == []
+        assert [m.id for m in await client.recall("customers", timeframe="past hour")] == [done.id]
+        assert [m.id for m in await client.recall("customers in the past hour", timeframe="auto")] == [done.id]
+        assert await client.recall("customers 2 years ago", timeframe="auto") == []
+        with pytest.raises(ArgumentError, match="timeframe 'some day' is no time that can be read"):
+            await client.recall("customers", timeframe="some day")
 
         async def cached() -> bool:
             return [m.id for m in await client.working_memory()] == [done.id]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -175,8 +176,42 @@ async def test_recall_sends_what_it_filters_by_and_reads_memories() -> None:
         ("tag", "a"),
         ("tag", "b"),
         ("metadata", '{"n": 1}'),
-        ("timeframe", "2026-01-01T00:00:00+00:00/2026-02-01T00:00:00+00:00"),
+        ("timeframe", "2026-01-01/2026-02-01"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ((datetime(2026, 1, 1, tzinfo=UTC), None), "2026-01-01T00:00:00+00:00/.."),
+        ((None, datetime(2026, 2, 1, tzinfo=UTC)), "../2026-02-01T00:00:00+00:00"),
+        ("last week", "last week"),
+        ("auto", "auto"),
+    ],
+)
+async def test_words_for_a_time_are_sent_as_they_are(given: Any, sent: str) -> None:
+    service = Service(httpx.Response(200, json={"memories": []}))
+    async with service.client() as client:
+        assert await client.recall("x", timeframe=given) == []
+        with pytest.raises(errors.ArgumentError, match="ends before it begins"):
+            await client.recall("x", timeframe=(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)))
+    assert [request.url.params["timeframe"] for request in service.asked] == [sent]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"content": "x" * 262145}, errors.ContentTooLargeError),
+        ({"content": "x", "tags": ["a::b"]}, errors.InvalidTagError),
+        ({"content": "x", "metadata": {"a": float("nan")}}, errors.InvalidMetadataError),
+    ],
+)
+async def test_what_cannot_be_remembered_is_not_sent(arguments: dict[str, Any], error: type[Exception]) -> None:
+    service = Service(httpx.Response(201, json={}))
+    async with service.client() as client:
+        with pytest.raises(error):
+            await client.remember(**arguments)
+    assert service.asked == []
 
 
 async def test_the_other_calls() -> None:

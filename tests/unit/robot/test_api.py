@@ -8,9 +8,11 @@ import httpx
 import jsonschema
 import pytest
 
-from robotgroups_robot import limits
+from robotgroups import limits
+from robotgroups.tags import MAX_TAG_CHARACTERS, MAX_TAGS
 from robotgroups_robot.app import create_api, create_app
 from robotgroups_robot.auth import authorized
+from robotgroups_robot.limits import MAX_BODY_BYTES
 from robotgroups_robot.problems import MEDIA_TYPE
 from robotgroups_robot.runtime import Runtime
 from robotgroups_robot.settings import RobotSettings
@@ -139,8 +141,10 @@ async def test_unknown_paths_and_methods(client: httpx.AsyncClient) -> None:
         ({"content": "x", "tags": "a"}, "#/tags"),
         ({"content": "x", "tags": ["ok", ""]}, "#/tags/1"),
         ({"content": "x", "tags": ["\x00"]}, "#/tags/0"),
-        ({"content": "x", "tags": ["t" * (limits.MAX_TAG_CHARACTERS + 1)]}, "#/tags/0"),
-        ({"content": "x", "tags": ["t"] * (limits.MAX_TAGS + 1)}, "#/tags"),
+        ({"content": "x", "tags": ["t" * (MAX_TAG_CHARACTERS + 1)]}, "#/tags/0"),
+        ({"content": "x", "tags": ["t"] * (MAX_TAGS + 1)}, "#/tags"),
+        ({"content": "x", "tags": ["a:b", "a::b"]}, "#/tags/1"),
+        ({"content": "x", "tags": ["a:b:c:d:e:f"]}, "#/tags/0"),
         ({"content": "x", "metadata": []}, "#/metadata"),
         ({"content": "x", "metadata": {"a": {"b": "\x00"}}}, "#/metadata"),
         ({"content": "x", "metadata": {"a": "x" * limits.MAX_METADATA_BYTES}}, "#/metadata"),
@@ -224,7 +228,7 @@ async def test_content_at_the_limit_passes_and_one_byte_more_is_413(client: http
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, chunked: bool) -> None:
-    raw = json.dumps({"content": "x" * limits.MAX_BODY_BYTES}).encode()
+    raw = json.dumps({"content": "x" * MAX_BODY_BYTES}).encode()
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(raw), 65536):
@@ -234,7 +238,7 @@ async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, chunked: 
         "/v1/memories", content=chunks() if chunked else raw, headers={"Content-Type": "application/json"}
     )
     told = problem(response, 413, "content-too-large")
-    assert told["detail"] == f"a request's body may have {limits.MAX_BODY_BYTES} bytes"
+    assert told["detail"] == f"a request's body may have {MAX_BODY_BYTES} bytes"
 
 
 async def test_an_unexpected_error_is_a_problem_and_shows_nothing(runtime: Runtime) -> None:

@@ -1,8 +1,10 @@
 """Access log and request metrics, around everything else.
 
-Neither queries nor headers are logged: they hold memories and tokens.
+Neither queries nor headers are logged: they hold memories and tokens. Every request is counted; at the level info only
+those are logged that failed or were slow, for a line costs as much as the rest of a remember. `debug` logs them all.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -13,10 +15,22 @@ from robotgroups_robot.forwarding import FORWARDED, ROBOT
 from robotgroups_robot.metrics import Metrics
 
 UNROUTED = "(none)"
+SLOW_S = 1.0
 _PROBES = frozenset({"/healthz", "/readyz", "/startupz", "/metrics"})
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+_FORWARDED, _ROBOT, _CONNECTION = FORWARDED.lower().encode(), ROBOT.lower().encode(), b"connection"
 
 logger = structlog.get_logger(__name__)
+_enabled = logging.getLogger(__name__).isEnabledFor
+
+
+def level_of(path: str, status: int, seconds: float) -> int:
+    """The log level of a request. `status` 0: it ended without an answer; `seconds`: until the answer's start."""
+    if path in _PROBES:
+        return logging.DEBUG
+    if status == 0 or status >= 500:  # noqa: PLR2004  server errors
+        return logging.WARNING
+    return logging.INFO if status >= 400 or seconds >= SLOW_S else logging.DEBUG  # noqa: PLR2004  client errors
 
 
 class AccessLog:
@@ -54,19 +68,23 @@ class AccessLog:
 
     def _marked(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = list(given)
-        if not any(name.lower() == ROBOT.lower().encode() for name, _ in headers):
-            headers.append((ROBOT.lower().encode(), self._robot))
-        if self._draining() and not any(name.lower() == b"connection" for name, _ in headers):
-            headers.append((b"connection", b"close"))
+        names = [name for name, _ in headers]  # in lower case, by ASGI
+        if _ROBOT not in names:
+            headers.append((_ROBOT, self._robot))
+        if self._draining() and _CONNECTION not in names:
+            headers.append((_CONNECTION, b"close"))
         return headers
 
     def _done(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", UNROUTED)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.observe(method, route, status, seconds)
-        forwarded = dict(scope["headers"]).get(FORWARDED.lower().encode())
-        log = logger.debug if scope["path"] in _PROBES else logger.info
-        log(
+        level = level_of(scope["path"], status, seconds)
+        if not _enabled(level):
+            return
+        forwarded = dict(scope["headers"]).get(_FORWARDED)
+        logger.log(
+            level,
             "request",
             method=method,
             path=scope["path"][:200],

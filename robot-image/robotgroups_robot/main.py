@@ -4,32 +4,19 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
 
 import structlog
-import uvicorn
 import uvloop
 
 from robotgroups_robot import logs, settings
 from robotgroups_robot.app import create_app
 from robotgroups_robot.runtime import Runtime
+from robotgroups_robot.server import create_server
 from robotgroups_robot.settings import RobotSettings
 
 EXIT_SETTINGS = 2
-# What is under way when the server stops gets so long to finish; the grace period is 30 s, draining at most 20.
-GRACEFUL_S = 5
-KEEP_ALIVE_S = 30
 
 logger = structlog.get_logger(__name__)
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to us: a robot hands over before it stops listening."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 class Signals:
@@ -52,19 +39,7 @@ class Signals:
 async def serve(robot: RobotSettings) -> int:
     """Runs the robot until a signal; returns the exit code."""
     runtime = Runtime(robot)
-    server = Server(
-        uvicorn.Config(
-            create_app(runtime, robot.read_token()),
-            host=robot.listen_address,
-            port=robot.port,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACEFUL_S,
-        )
-    )
+    server = create_server(create_app(runtime, robot.read_token()), robot.listen_address, robot.port)
     signals = Signals()
     signals.install()
     serving = asyncio.create_task(server.serve(), name="http")

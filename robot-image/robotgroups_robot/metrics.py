@@ -101,6 +101,7 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_RobotCollector(sample))
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def exposition(self) -> bytes:
         """The text that a scraper reads."""
@@ -108,8 +109,14 @@ class Metrics:
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answered request. `route` is the path's template, so that ids make no series."""
-        self.requests.labels(method, route, str(status)).inc()
-        self.latency.labels(method, route).observe(seconds)
+        key = (method, route, status)
+        series = self._series.get(key)
+        if series is None:  # few: kept, for to find them by their labels takes longer than to count
+            series = self.requests.labels(method, route, str(status)), self.latency.labels(method, route)
+            self._series[key] = series
+        counter, histogram = series
+        counter.inc()
+        histogram.observe(seconds)
 
     def count_forwarded(self, outcome: str) -> None:
         """Counts one attempt to pass a request on: answered, refused or unreachable."""

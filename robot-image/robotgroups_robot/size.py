@@ -1,10 +1,9 @@
-"""Bodies that are too large, refused by the length that they declare.
+"""Bodies that are too large: refused by the length that they declare, or else when they have become so."""
 
-FastAPI's own limit sees to those that declare none; its answer to a declared length would be plain text, no problem.
-"""
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from robotgroups_robot.limits import MAX_BODY_BYTES
 from robotgroups_robot.problems import Problem, ProblemType
@@ -21,8 +20,11 @@ def too_large() -> Problem:
 DRAINED_BYTES = 16 * MAX_BODY_BYTES
 
 
-class DeclaredSize:
-    """ASGI middleware: answers 413 before anything is done with a body."""
+class BoundedBody:
+    """ASGI middleware: answers 413 before anything is done with a body whose declared length is too large.
+
+    One that declares none (chunked) is counted while the application reads it: HTTPException (413) is raised there.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,13 +32,36 @@ class DeclaredSize:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http":
-            declared = Headers(scope=scope).get("content-length", "0")
-            if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
-                if declared.isdecimal() and int(declared) <= DRAINED_BYTES:
+            declared = _declared(scope["headers"])
+            if declared is None:
+                receive = _counted(receive)
+            elif not declared.isdigit() or int(declared) > MAX_BODY_BYTES:
+                if declared.isdigit() and int(declared) <= DRAINED_BYTES:
                     await _drain(receive)
                 await too_large().response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _declared(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    for name, value in headers:
+        if name == b"content-length":
+            return value
+    return None
+
+
+def _counted(receive: Receive) -> Receive:
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            raise HTTPException(ProblemType.CONTENT_TOO_LARGE.status)
+        return message
+
+    return counted
 
 
 async def _drain(receive: Receive) -> None:

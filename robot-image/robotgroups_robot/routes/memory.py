@@ -15,6 +15,7 @@ from robotgroups.recall import RecallStrategy
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import schemas
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
+from robotgroups_robot.routes.direct import DirectRoute
 
 
 def _one_of(choices: type[StrEnum]) -> dict[str, JsonValue]:
@@ -58,7 +59,10 @@ def _wrong_metadata(message: str) -> RequestValidationError:
     return RequestValidationError([{"loc": ("query", "metadata"), "msg": message, "type": "value_error"}])
 
 
-@router.post("/memories", status_code=201, response_model=schemas.RememberedBody, responses=answers_with(400, 409, 413))
+direct = APIRouter(prefix="/v1", tags=["memory"], dependencies=[TOKEN], route_class=DirectRoute)
+
+
+@direct.post("/memories", status_code=201, response_model=schemas.RememberedBody, responses=answers_with(400, 409, 413))
 async def remember(
     body: schemas.RememberRequest, request: Request, runtime: RuntimeDep, key: Key = None
 ) -> schemas.RememberedBody | Response:

@@ -226,8 +226,9 @@ async def test_content_at_the_limit_passes_and_one_byte_more_is_413(client: http
     assert str(limits.MAX_CONTENT_BYTES) in told["detail"]
 
 
+@pytest.mark.parametrize("path", ["/v1/memories", "/v1/failover"])
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, chunked: bool) -> None:
+async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, chunked: bool, path: str) -> None:
     raw = json.dumps({"content": "x" * MAX_BODY_BYTES}).encode()
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -235,7 +236,7 @@ async def test_a_body_over_the_limit_is_413(client: httpx.AsyncClient, chunked: 
             yield raw[start : start + 65536]
 
     response = await client.post(
-        "/v1/memories", content=chunks() if chunked else raw, headers={"Content-Type": "application/json"}
+        path, content=chunks() if chunked else raw, headers={"Content-Type": "application/json"}
     )
     told = problem(response, 413, "content-too-large")
     assert told["detail"] == f"a request's body may have {MAX_BODY_BYTES} bytes"
@@ -254,6 +255,53 @@ async def test_an_unexpected_error_is_a_problem_and_shows_nothing(runtime: Runti
     problem(response, 500, "internal")
     assert "hunter2" not in response.text
     await runtime.stop()
+
+
+async def test_an_unexpected_error_of_a_direct_route_is_a_problem_and_is_left_to_the_log(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Runtime) -> None:
+        raise KeyError("password=hunter2")
+
+    monkeypatch.setattr(Runtime, "writer", property(broken))
+    app, headers = create_app(runtime, TOKEN), {"Authorization": f"Bearer {TOKEN}"}
+    for raising in (False, True):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=raising)
+        async with httpx.AsyncClient(transport=transport, base_url="http://robot", headers=headers) as client:
+            if raising:
+                with pytest.raises(KeyError, match="hunter2"):
+                    await client.post("/v1/memories", json={"content": "x"})
+            else:
+                response = await client.post("/v1/memories", json={"content": "x"})
+                problem(response, 500, "internal")
+                assert "hunter2" not in response.text
+    await runtime.stop()
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+async def test_a_memory_is_json_and_says_so(client: httpx.AsyncClient, kind: str | None) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    told = problem(
+        await client.post("/v1/memories", content=b'{"content": "x"}', headers=headers), 422, "invalid-request"
+    )
+    assert told["errors"] == [{"header": "Content-Type", "detail": "must be application/json: the body is JSON"}]
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/vnd.x+json"])
+async def test_every_json_is_taken(client: httpx.AsyncClient, kind: str) -> None:
+    response = await client.post("/v1/memories", content=b'{"content": "x"}', headers={"Content-Type": kind})
+    problem(response, 503, "not-serving")
+
+
+async def test_every_wrong_value_is_told_at_once(client: httpx.AsyncClient) -> None:
+    body, headers = {"content": "", "tags": [""], "color": 1}, {"Idempotency-Key": "a b"}
+    told = problem(await client.post("/v1/memories", json=body, headers=headers), 422, "invalid-request")
+    assert [e.get("pointer") or e["header"] for e in told["errors"]] == [
+        "#/content",
+        "#/tags/0",
+        "#/color",
+        "Idempotency-Key",
+    ]
 
 
 async def test_requests_are_counted_by_route_and_answers_name_the_robot(client: httpx.AsyncClient) -> None:

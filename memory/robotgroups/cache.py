@@ -67,7 +67,7 @@ class Cache:
                 assert change.memory_id is not None
                 self._remove([change.memory_id])
             case ChangeKind.CLEARED:
-                self._remove(list(self._memories))
+                self._remove([m.id for m in self._memories.values() if not m.pinned])
             case ChangeKind.ROLE:
                 self._roles = roles_from_json(change.payload["roles"])
         self.revision, self.epoch = change.revision, change.epoch

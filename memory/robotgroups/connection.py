@@ -93,6 +93,11 @@ async def refuse_pooler(connection: Connection) -> None:
         raise errors.PoolerError(_POOLER)
 
 
+def error_of(state: str, message: str) -> errors.RobotGroupsError:
+    """The library's error for one that an SQL function tells of a single item, by its SQLSTATE."""
+    return _RAISED[state](message, "")
+
+
 def raise_ours(error: psycopg.Error) -> NoReturn:
     """Raise the library's error for one of psycopg's."""
     state, diagnosis = error.sqlstate or "", error.diag

@@ -13,20 +13,20 @@ import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from robotgroups import errors, migrations, tokens
-from robotgroups import timeframe as timeframes
 from robotgroups.context import Context, assemble, strategy_named
-from robotgroups.draft import Draft
 from robotgroups.dsn import resolve_dsn
-from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Remembered, Role
-from robotgroups.recall import check_recall
+from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
+from robotgroups.recalling import RecallVerbs
+from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.store import Store
-from robotgroups.verbs import Verbs, Write
+from robotgroups.verbs import Write
 
 LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -43,7 +43,7 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(Verbs):
+class AsyncRobotGroup(RecallVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     def __init__(self, name: str, store: Store, group_id: int) -> None:
@@ -53,6 +53,9 @@ class AsyncRobotGroup(Verbs):
         self._group_id = group_id
         self._hosted: dict[str, HostedRobot] = {}
         self._left_stats = SyncStats()
+        self._remembers = store.writer(group_id)
+        self._commits = GroupCommit(self._commit)
+        self._lexing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -94,6 +97,10 @@ class AsyncRobotGroup(Verbs):
 
     async def shutdown(self) -> None:
         """End the presence of this process's robots, cleanly: their roles stay. Safe to call twice."""
+        await self._commits.close()
+        if self._lexing is not None:
+            await asyncio.wait([self._lexing])
+        await self._remembers.close()
         while self._hosted:
             _, robot = self._hosted.popitem()
             try:
@@ -118,8 +125,12 @@ class AsyncRobotGroup(Verbs):
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
+        scope: Mapping[str, str] | None = None,
+        expires_at: datetime | None = None,
     ) -> int:
         """Remember for the whole group; returns the memory's id. ``originator`` None: the first active robot.
+
+        What is remembered meanwhile goes into the next transaction together. See ``NewMemory`` for the arguments.
 
         Raises:
             NoActiveRobotError: nobody may write.
@@ -127,39 +138,59 @@ class AsyncRobotGroup(Verbs):
             ArgumentError, IdempotencyConflictError, MemoryUnavailableError.
 
         """
-        draft = Draft.checked(content, tags=tags, metadata=metadata)
-        size = tokens.count(draft.content)
+        (done,) = await self.remember_many([NewMemory(content, tags, metadata, originator, key, scope, expires_at)])
+        return done
 
-        async def write(robot: str | None, tenure: int | None) -> Remembered:
-            return await self._store.remember(
-                self._group_id,
-                robot=robot,
-                tenure=tenure,
-                content=draft.content,
-                tokens=size,
-                originator=self._first_active() if originator is None else originator,
-                tags=draft.tags,
-                metadata=draft.metadata,
-                key=key,
+    async def remember_many(self, memories: Sequence[NewMemory]) -> list[int]:
+        """Remember many in as few transactions as they fit into; their ids in their order.
+
+        Raises:
+            ArgumentError: one of them is wrong; the message tells which, and nothing is remembered.
+            NoActiveRobotError, UnknownRobotError, MemoryUnavailableError: some may have been remembered; to try all of
+                them again is safe (M2).
+
+        """
+        first = self._first_active()
+        items = items_of([m if m.originator else replace(m, originator=first) for m in memories], tokens.DEFAULT)
+        return [done.id for done in raised(await self._commits.remember_many(items))]
+
+    async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
+        async def write(robot: str | None, tenure: int | None) -> list[Outcome]:
+            return await self._remembers.remember(robot, tenure, items)
+
+        outcomes = await self._write(None, write)
+        if self._lexing is None:
+            self._lexing = asyncio.create_task(self._lex(), name=f"lexemes of {self.name}")
+        return outcomes
+
+    async def _lex(self) -> None:
+        """Make the lexemes of what was just remembered; until then recall reads the texts themselves."""
+        try:
+            while await self._store.lex(self._group_id):
+                pass
+        except errors.RobotGroupsError as error:  # the next remember tries again
+            logger.info("lexemes are late: %s", error)
+        finally:
+            self._lexing = None
+
+    async def pin(self, *memory_ids: int) -> int:
+        """Keep memories in the working set until they are unpinned; returns how many were not.
+
+        Raises:
+            ArgumentError: they do not fit beside what is pinned. UnknownMemoryError.
+
+        """
+        return await self._pin(memory_ids, pinned=True)
+
+    async def unpin(self, *memory_ids: int) -> int:
+        """Let pinned memories go as others do; returns how many were pinned. UnknownMemoryError."""
+        return await self._pin(memory_ids, pinned=False)
+
+    async def _pin(self, memory_ids: Sequence[int], *, pinned: bool) -> int:
+        return await self._written(
+            lambda robot, tenure: self._store.pin(
+                self._group_id, robot=robot, tenure=tenure, memory_ids=memory_ids, pinned=pinned
             )
-
-        return (await self._write(originator, write)).id
-
-    async def recall(
-        self,
-        query: str,
-        *,
-        limit: int = 5,
-        strategy: str = "fulltext",
-        tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        timeframe: timeframes.Timeframe | None = None,
-    ) -> list[Memory]:
-        """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
-        check_recall(query, limit, strategy)
-        query, since, until = await timeframes.resolve_aside(query, timeframe, now=datetime.now(UTC))
-        return await self._store.recall_fulltext(
-            self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
         )
 
     async def working_memory(self) -> list[Memory]:

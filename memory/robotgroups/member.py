@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from robotgroups import context as contexts
-from robotgroups import timeframe as timeframes
 from robotgroups import tokens
 from robotgroups.cache import Cache
-from robotgroups.draft import Draft
-from robotgroups.errors import NotActiveError
+from robotgroups.errors import NotActiveError, RobotGroupsError
+from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
-from robotgroups.recall import check_recall
+from robotgroups.recalling import RecallVerbs
+from robotgroups.remembering import Item, NewMemory, item_of, items_of
 from robotgroups.replica import Replica, SyncStats
 from robotgroups.store import Store
-from robotgroups.verbs import Verbs, Write
+from robotgroups.verbs import Write
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
-class Member(Verbs):
+class Member(RecallVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
     def __init__(self, store: Store, group_id: int, name: str) -> None:
@@ -30,6 +33,9 @@ class Member(Verbs):
         self._group_id = group_id
         self._replica = Replica(store, group_id)
         self._tokenizer = tokens.DEFAULT
+        self._writer = store.writer(group_id)
+        self._commits = GroupCommit(self._commit)
+        self._lexing: asyncio.Task[None] | None = None
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -109,28 +115,33 @@ class Member(Verbs):
         metadata: Mapping[str, Any] | None = None,
         originator: str | None = None,
         key: str | None = None,
+        scope: Mapping[str, str] | None = None,
+        expires_at: datetime | None = None,
     ) -> Remembered:
         """Remember under this robot's tenure; durable when it returns (M1), once (M2).
+
+        What is remembered meanwhile goes into the next transaction together. See ``NewMemory`` for the arguments.
 
         Raises:
             NotActiveError: it is not active, here or in Postgres (R2).
             ArgumentError, IdempotencyConflictError, UnknownRobotError, MemoryUnavailableError.
 
         """
-        draft = Draft.checked(content, tags=tags, metadata=metadata)
-        done = await self._store.remember(
-            self._group_id,
-            robot=self.name,
-            tenure=self._claim(),
-            content=draft.content,
-            tokens=tokens.count(draft.content, self._tokenizer),
-            originator=originator,
-            tags=draft.tags,
-            metadata=draft.metadata,
-            key=key,
-        )
-        self._replica.acknowledge(done.revision)
-        return done
+        self._claim()
+        memory = NewMemory(content, tags, metadata, originator, key, scope, expires_at)
+        return await self._commits.remember(item_of(memory, self._tokenizer))
+
+    async def remember_many(self, memories: Sequence[NewMemory]) -> list[Remembered]:
+        """Remember many in as few transactions as they fit into; the acknowledgements in their order.
+
+        Raises:
+            ArgumentError: one of them is wrong; the message tells which, and nothing is remembered.
+            NotActiveError, UnknownRobotError, MemoryUnavailableError: some may have been remembered; to try all of them
+                again is safe (M2).
+
+        """
+        self._claim()
+        return raised(await self._commits.remember_many(items_of(memories, self._tokenizer)))
 
     async def forget(self, memory_id: int) -> Revised:
         """Hide a memory. NotActiveError, UnknownMemoryError."""
@@ -158,22 +169,25 @@ class Member(Verbs):
         await self._replica.catch_up()
         return count
 
-    async def recall(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        strategy: str = "fulltext",
-        tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        timeframe: timeframes.Timeframe | None = None,
-    ) -> list[Memory]:
-        """Search long-term memory, best match first. ArgumentError, UnknownStrategyError, MissingFeatureError."""
-        check_recall(query, limit, strategy)
-        query, since, until = await timeframes.resolve_aside(query, timeframe, now=datetime.now(UTC))
-        return await self._store.recall_fulltext(
-            self._group_id, query, limit=limit, tags=tags, metadata=metadata, since=since, until=until
+    async def pin(self, *memory_ids: int) -> int:
+        """Keep memories in the working set until they are unpinned; returns how many were not.
+
+        Raises:
+            ArgumentError: they do not fit beside what is pinned. NotActiveError, UnknownMemoryError.
+
+        """
+        return await self._pin(memory_ids, pinned=True)
+
+    async def unpin(self, *memory_ids: int) -> int:
+        """Let pinned memories go as others do; returns how many were pinned. NotActiveError, UnknownMemoryError."""
+        return await self._pin(memory_ids, pinned=False)
+
+    async def _pin(self, memory_ids: Sequence[int], *, pinned: bool) -> int:
+        count = await self._store.pin(
+            self._group_id, robot=self.name, tenure=self._claim(), memory_ids=memory_ids, pinned=pinned
         )
+        await self._replica.catch_up()
+        return count
 
     async def working_memory(self) -> list[Memory]:
         """The working set, oldest first, with at least everything that was acknowledged here."""
@@ -196,6 +210,30 @@ class Member(Verbs):
         return await self._store.status(self._group_id)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
+        outcomes = await self._writer.remember(self.name, self._claim(), items)
+        self._replica.acknowledge(max((o.revision for o in outcomes if isinstance(o, Remembered)), default=0))
+        if self._lexing is None:
+            self._lexing = asyncio.create_task(self._lex(), name=f"lexemes of {self.name}")
+        return outcomes
+
+    async def _lex(self) -> None:
+        """Make the lexemes of what was just remembered; until then recall reads the texts themselves."""
+        try:
+            while await self._store.lex(self._group_id):
+                pass
+        except RobotGroupsError as error:  # the next remember tries again
+            logger.info("lexemes are late: %s", error)
+        finally:
+            self._lexing = None
+
+    async def _close_writer(self) -> None:
+        """Finish what is being written."""
+        await self._commits.close()
+        if self._lexing is not None:
+            await asyncio.wait([self._lexing])
+        await self._writer.close()
 
     async def _written(self, write: Write[T]) -> T:
         return await write(self.name, self._claim())

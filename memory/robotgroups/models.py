@@ -44,6 +44,15 @@ class ChangeKind(StrEnum):
     ROLE = "role"
 
 
+class Eviction(StrEnum):
+    """Who leaves a full working set first (``robotgroups.eviction``)."""
+
+    BALANCED = "balanced"
+    LRU = "lru"
+    LFU = "lfu"
+    FIFO = "fifo"
+
+
 class Outcome(StrEnum):
     """What ``declare_failed`` decided (R3)."""
 
@@ -68,7 +77,13 @@ class GroupKey:
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """What a group is declared to be. ``max_tokens`` None keeps the stored value (4000 for a new group)."""
+    """What a group is declared to be.
+
+    ``max_tokens`` None keeps the stored value (4000 for a new group). ``space`` None is a space of the group's own; it
+    cannot be changed. Memories are removed ``expire_after_s`` seconds after they were remembered last, and the oldest
+    beyond ``keep_memories``; None: never. ``embedding`` and ``extraction`` are EmbeddingConfig and ExtractionConfig as
+    JSON; None keeps what is stored.
+    """
 
     max_tokens: int | None = None
     language: str = "english"
@@ -79,6 +94,12 @@ class GroupSettings:
     retention: Retention = Retention.RETAIN
     suspended: bool = False
     resource_uid: str = ""
+    space: str | None = None
+    eviction: Eviction = Eviction.BALANCED
+    expire_after_s: int | None = None
+    keep_memories: int | None = None
+    embedding: Mapping[str, Any] | None = None
+    extraction: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +117,8 @@ class GroupRecord:
 class Memory:
     """One memory.
 
-    ``score`` is set by recall alone; ``keeper``, ``access_count`` and ``last_accessed_at`` are of its place in the
-    working set.
+    ``scope`` is whom or what it belongs to. ``keeper``, ``access_count``, ``last_accessed_at`` and ``pinned`` are of
+    its place in the working set. ``score`` is set by recall alone, ``parts`` (what it was ranked by) when asked for.
     """
 
     id: int
@@ -114,7 +135,12 @@ class Memory:
     keeper: str | None
     access_count: int
     last_accessed_at: datetime | None
+    scope: Mapping[str, str] = field(default_factory=dict)
+    version: int = 1
+    expires_at: datetime | None = None
+    pinned: bool = False
     score: float | None = None
+    parts: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], score: float | None = None) -> Memory:
@@ -134,7 +160,12 @@ class Memory:
             keeper=data["keeper"],
             access_count=data["access_count"],
             last_accessed_at=_time(data["last_accessed_at"]),
+            scope=data["scope"],
+            version=data["version"],
+            expires_at=_time(data["expires_at"]),
+            pinned=data["pinned"],
             score=score if score is not None else data.get("score"),
+            parts=data.get("parts"),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -154,9 +185,15 @@ class Memory:
             "keeper": self.keeper,
             "access_count": self.access_count,
             "last_accessed_at": _text(self.last_accessed_at),
+            "scope": dict(self.scope),
+            "version": self.version,
+            "expires_at": _text(self.expires_at),
+            "pinned": self.pinned,
         }
         if self.score is not None:
             data["score"] = self.score
+        if self.parts is not None:
+            data["parts"] = dict(self.parts)
         return data
 
 

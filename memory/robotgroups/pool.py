@@ -22,8 +22,9 @@ POOL_TIMEOUT_S = 5.0
 class Pool:
     """A pool of connections to the schema ``robotgroups``; ``open`` it and ``close`` it."""
 
-    def __init__(self, dsn: str, pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]) -> None:
+    def __init__(self, dsn: str, conninfo: str, pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]) -> None:
         self.dsn = dsn
+        self.conninfo = conninfo  # with our session settings and the sessions' name
         self._pool = pool
 
     @classmethod
@@ -69,7 +70,7 @@ class Pool:
             num_workers=max_size,  # attempts to connect that hang shall not hold up one that would succeed
             open=False,
         )
-        opened = cls(dsn, pool)
+        opened = cls(dsn, full, pool)
         await pool.open()
         try:
             await opened.check_schema()

@@ -1,11 +1,24 @@
-"""What recall accepts, decided before anything is asked of Postgres."""
+"""What recall is asked for, checked before Postgres is asked, and what it gives, ranked and explained. Pure."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from robotgroups.errors import MissingFeatureError, UnknownStrategyError
-from robotgroups.limits import check_limit, check_query
+from robotgroups import relevance as scorer
+from robotgroups.errors import ArgumentError, UnknownStrategyError
+from robotgroups.limits import check_limit, check_metadata, check_query
+from robotgroups.models import Memory
+from robotgroups.remembering import scope_texts
+from robotgroups.tags import check_tags
+
+# How many candidates are scored for each memory that is asked for, when they are scored by relevance.
+SCORED = 5
+MAX_CANDIDATES = 1000
 
 
 class RecallStrategy(StrEnum):
@@ -16,25 +29,162 @@ class RecallStrategy(StrEnum):
     HYBRID = "hybrid"
 
 
-def check_recall(query: str, limit: int, strategy: str) -> None:
-    """Refuse what recall cannot do.
+class Recalled(list[Memory]):
+    """Memories, best match first. ``unembedded``: how many of the group are still to be embedded (None: not asked).
 
-    Raises:
-        InvalidTextError: the query is blank, too long or nothing that Postgres takes.
-        ArgumentError: a limit out of 1..1000.
-        UnknownStrategyError: no strategy has this name.
-        MissingFeatureError: vector and hybrid need embeddings, which this version does not make.
-
+    Until then vector search does not find those, and hybrid finds them by their words alone.
     """
+
+    def __init__(self, memories: Iterable[Memory] = (), unembedded: int | None = None) -> None:
+        super().__init__(memories)
+        self.unembedded = unembedded
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Reciprocal rank fusion: sum of weight / (k + rank), k = 60 (Cormack, Clarke and Büttcher 2009)."""
+
+    fulltext: float = 1.0
+    vector: float = 1.0
+    k: int = 60
+
+    def __post_init__(self) -> None:
+        for name in ("fulltext", "vector"):
+            weight = getattr(self, name)
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ArgumentError(f"weight of {name} must be 0 or more, not {weight}")
+        if self.fulltext == self.vector == 0:
+            raise ArgumentError("one of the weights fulltext and vector must be above 0")
+        if self.k < 1:
+            raise ArgumentError(f"k must be at least 1, not {self.k}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a memory must be to be found, beside matching the query. Empty ones do not count."""
+
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    scope: tuple[str, ...] = ()
+    originators: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    include_forgotten: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON of SQL's ``recall``: only what is filtered by."""
+        data: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items() if v}
+        for name in ("since", "until"):
+            if name in data:
+                data[name] = data[name].isoformat()
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A checked request."""
+
+    query: str
+    strategy: RecallStrategy
+    limit: int
+    filters: Filters
+    fusion: Fusion
+    relevance: scorer.Weights | None
+
+    @property
+    def candidates(self) -> int:
+        """How many are to be fetched."""
+        return self.limit if self.relevance is None else min(SCORED * self.limit, MAX_CANDIDATES)
+
+
+def strategy_named(name: str) -> RecallStrategy:
+    """The strategy of a name. UnknownStrategyError, which names it."""
     try:
-        wanted = RecallStrategy(strategy)
+        return RecallStrategy(name)
     except ValueError:
         raise UnknownStrategyError(
-            f"unknown recall strategy {strategy!r}: choose one of {', '.join(RecallStrategy)}"
+            f"unknown recall strategy {name!r}: choose one of {', '.join(RecallStrategy)}"
         ) from None
-    if wanted is not RecallStrategy.FULLTEXT:
-        raise MissingFeatureError(
-            f"recall strategy {strategy!r} needs embeddings, and this version has no embedding provider: use 'fulltext'"
+
+
+def request_of(
+    query: str,
+    *,
+    limit: int,
+    strategy: str = "fulltext",
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    scope: Mapping[str, str] | None = None,
+    originators: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    include_forgotten: bool = False,
+    weights: Mapping[str, float] | None = None,
+    relevance: bool | Mapping[str, float] = False,
+) -> Request:
+    """Check what recall is asked for.
+
+    ``weights`` are those of hybrid's fusion: {"fulltext": 1.0, "vector": 1.0, "k": 60}. ``relevance`` True scores by
+    HTM's weights, a mapping by its own (fields of ``relevance.Weights``).
+
+    Raises:
+        InvalidTextError, InvalidTagError, InvalidMetadataError, InvalidScopeError: ArgumentErrors that name the field.
+        ArgumentError: a limit out of 1..1000, a weight that is none or has an unknown name.
+        UnknownStrategyError.
+
+    """
+    chosen = strategy_named(strategy)
+    filters = Filters(
+        tags=check_tags(tags),
+        metadata=check_metadata(metadata),
+        scope=tuple(scope_texts(scope)),
+        originators=tuple(originators),
+        since=since,
+        until=until,
+        include_forgotten=include_forgotten,
+    )
+    given = dict(weights or {})
+    if unknown := given.keys() - {"fulltext", "vector", "k"}:
+        raise ArgumentError(f"weights has {sorted(unknown)[0]!r}: give fulltext, vector or k")
+    fusion = Fusion(given.get("fulltext", 1.0), given.get("vector", 1.0), int(given.get("k", 60)))
+    return Request(check_query(query), chosen, check_limit(limit), filters, fusion, _relevance(relevance))
+
+
+def _relevance(given: bool | Mapping[str, float]) -> scorer.Weights | None:
+    if isinstance(given, bool):
+        return scorer.DEFAULT_WEIGHTS if given else None
+    try:
+        return scorer.Weights(**given)
+    except TypeError:
+        known = ", ".join(scorer.Weights.__dataclass_fields__)
+        raise ArgumentError(f"relevance has an unknown weight in {sorted(given)}: known are {known}") from None
+
+
+def ranked(found: Sequence[Memory], request: Request, now: datetime) -> list[Memory]:
+    """Score candidates by relevance when that is asked for, and take the best; ``parts`` tells of each what counted."""
+    if request.relevance is None:
+        return list(found)
+    by_id = {memory.id: memory for memory in found}
+    scores = scorer.rank(_candidates(found), request.filters.tags, now, request.relevance)
+    best = []
+    for candidate, relevance in scores[: request.limit]:
+        memory = by_id[candidate.id]
+        parts = {**(memory.parts or {}), "relevance": asdict(relevance)}
+        best.append(replace(memory, score=relevance.total, parts=parts))
+    return best
+
+
+def _candidates(found: Sequence[Memory]) -> list[scorer.Candidate]:
+    # a cosine similarity is one; the scores of words have no upper bound: the best of them counts as 1
+    lexical = scorer.scaled([float((m.parts or {}).get("fulltext_score") or 0.0) for m in found])
+    candidates = []
+    for memory, words in zip(found, lexical, strict=True):
+        parts = memory.parts or {}
+        cosine = parts.get("vector_score")
+        similarity = max(words, float(cosine)) if cosine is not None else words
+        candidates.append(
+            scorer.Candidate(
+                memory.id, min(similarity, 1.0), memory.remembered_at, int(parts.get("accesses", 0)), memory.tags
+            )
         )
-    check_query(query)
-    check_limit(limit)
+    return candidates

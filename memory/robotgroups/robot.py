@@ -89,10 +89,12 @@ class HostedRobot(Member):
         """
         session = await self._register()
         try:
+            await self._writer.open()
             await self._replica.catch_up()
             self._fenced = False
             await self._beat(session)
         except BaseException:
+            await self._writer.close()
             await session.close()
             raise
         self._task = asyncio.create_task(self._run(session), name=f"robot {self.name}")
@@ -115,6 +117,7 @@ class HostedRobot(Member):
                     self._task.cancel()
                     await asyncio.wait([self._task], timeout=CANCEL_AGAIN_S)
                 self._task = None
+            await self._close_writer()
             await self._replica.close(f"robot {self.name} has stopped")
         await self._withdraw()  # it had just come back
 

@@ -29,6 +29,10 @@ from robotgroups.models import (
     Verdict,
     roles_from_json,
 )
+from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
+from robotgroups.writer import Writer
+
+FUSION, NO_FILTERS = Fusion(), Filters()
 
 __all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
 
@@ -116,7 +120,7 @@ class Store(Administration):
         metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
     ) -> Remembered:
-        """Remember once (M2), durable at return (M1).
+        """Remember one, in a transaction of its own: once (M2), durable at return (M1). Robots do it by a ``writer``.
 
         ``tenure`` None is for the owner, and writes for the first active robot.
 
@@ -130,6 +134,10 @@ class Store(Administration):
             (group_id, robot, tenure, content, tokens, originator, list(tags), Jsonb(dict(metadata or {})), key),
         )
         return Remembered(**row, tokens=tokens)
+
+    def writer(self, group_id: int) -> Writer:
+        """A connection of its own to remember on; close it."""
+        return Writer(self.conninfo, group_id)
 
     async def forget(self, group_id: int, *, robot: str | None, tenure: int | None, memory_id: int) -> Revised:
         """Hide a memory until it is restored. NotActiveError, UnknownMemoryError."""
@@ -160,26 +168,63 @@ class Store(Administration):
             )
         )
 
-    async def recall_fulltext(
+    async def into_working_memory(
+        self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int]
+    ) -> frozenset[int]:
+        """Take memories into the working set, or count them as accessed there; returns those that are in it now."""
+        row = await self._row(
+            "SELECT * FROM robotgroups.into_working_memory(%s, %s, %s, %s::bigint[])",
+            (group_id, robot, tenure, list(memory_ids)),
+        )
+        return frozenset(row["entered"])
+
+    async def pin(
+        self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int], pinned: bool
+    ) -> int:
+        """Keep memories in the working set, or let them go as others do; returns how many changed."""
+        return int(
+            await self._value(
+                "SELECT robotgroups.pin(%s, %s, %s, %s::bigint[], %s)",
+                (group_id, robot, tenure, list(memory_ids), pinned),
+            )
+        )
+
+    async def lex(self, group_id: int, limit: int = 500) -> int:
+        """Make the lexemes of memories that have none yet; returns how many."""
+        return int(await self._value("SELECT robotgroups.lex(%s, %s)", (group_id, limit)))
+
+    async def recall(
         self,
         group_id: int,
         query: str,
         *,
+        strategy: RecallStrategy = RecallStrategy.FULLTEXT,
         limit: int,
-        tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> list[Memory]:
-        """Memories that match a websearch query, best first; ties to the older one.
+        filters: Filters = NO_FILTERS,
+        model: int | None = None,
+        vector: Sequence[float] | None = None,
+        fusion: Fusion = FUSION,
+    ) -> Recalled:
+        """Memories that match, best first, ties to the older one; ``parts`` tells what each was ranked by.
 
-        ``since`` is inclusive, ``until`` is not.
+        ``model`` and ``vector``: the query's embedding, for vector and hybrid.
         """
         rows = await self._rows(
-            "SELECT * FROM robotgroups.recall_fulltext(%s, %s, %s, %s::text[], %s, %s, %s)",
-            (group_id, query, limit, list(tags), Jsonb(dict(metadata or {})), since, until),
+            "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s)",
+            (
+                group_id,
+                strategy.value,
+                query,
+                limit,
+                Jsonb(filters.as_json()),
+                model,
+                None if vector is None else f"[{','.join(map(str, vector))}]",
+                fusion.fulltext,
+                fusion.vector,
+                fusion.k,
+            ),
         )
-        return [Memory.from_json(r["memory"], r["score"]) for r in rows]
+        return Recalled(Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows)
 
     async def memory(self, group_id: int, memory_id: int) -> Memory:
         """One memory, forgotten or not. UnknownMemoryError."""

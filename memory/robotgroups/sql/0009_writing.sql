@@ -307,7 +307,7 @@ BEGIN
         RETURN QUERY SELECT i.ord, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room, NULL::text, NULL::text
             FROM unnest(v_items) WITH ORDINALITY i(ord, content, tokens, originator, tags, metadata, scope, key, expires_at, hash, id, known, error, message, place);
     END LOOP;
-    IF v_at > 1 THEN PERFORM pg_notify('rg_' || p_group, g.revision::text); END IF;
+    IF v_at > 1 THEN PERFORM announce(p_group, g.revision); END IF;
 END $$;
 
 -- The feed, an event a revision: what a batch wrote as one row is told one by one.

@@ -24,6 +24,7 @@ from robotgroups.errors import (
 )
 from robotgroups.models import ChangeKind, GroupKey, GroupSettings, Outcome, Remembered
 from robotgroups.presence import PresenceSession
+from robotgroups.recall import Filters
 from robotgroups.store import Store, robot_dsn
 
 from .conftest import KEY, Claim, Group
@@ -182,9 +183,9 @@ async def test_m3_forget_restore_clear_transfer_and_their_events(group: Group) -
     tenure: Claim = {"robot": "a", "tenure": 1}
     assert (await group.store.forget(group.id, **tenure, memory_id=lost.id)).revision == 4
     assert (await group.store.forget(group.id, **tenure, memory_id=lost.id)).revision == 4
-    assert await group.store.recall_fulltext(group.id, "lost", limit=5) == []
+    assert await group.store.recall(group.id, "lost", limit=5) == []
     assert (await group.store.restore(group.id, **tenure, memory_id=lost.id)).revision == 5
-    assert [m.id for m in await group.store.recall_fulltext(group.id, "lost", limit=5)] == [lost.id]
+    assert [m.id for m in await group.store.recall(group.id, "lost", limit=5)] == [lost.id]
     assert await group.store.transfer_working_memory(group.id, **tenure, source="a", target="b") == 2
     assert {m.keeper for m in (await group.store.snapshot(group.id)).working_memory} == {"b"}
     assert await group.store.clear_working_memory(group.id, **tenure) == 2
@@ -266,7 +267,7 @@ async def test_m4_what_alone_is_larger_than_the_budget_is_kept_long_term_only(gr
     assert large.in_working_memory is False
     assert (await group.store.memory(group.id, large.id)).in_working_memory is False
     assert [m.content for m in (await group.store.snapshot(group.id)).working_memory] == ["small"]
-    assert [m.id for m in await group.store.recall_fulltext(group.id, "large", limit=5)] == [large.id]
+    assert [m.id for m in await group.store.recall(group.id, "large", limit=5)] == [large.id]
 
 
 async def test_m4_no_statement_leaves_a_set_above_its_budget(group: Group) -> None:
@@ -301,16 +302,16 @@ async def test_recall_ranks_filters_and_breaks_ties_by_age(group: Group) -> None
         await group.store.remember(group.id, **said, content=content, tokens=1, tags=tags, metadata=metadata)
 
     async def ids(**filters: object) -> list[int]:
-        return [m.id for m in await group.store.recall_fulltext(group.id, "customers", limit=10, **filters)]  # type: ignore[arg-type]
+        return [m.id for m in await group.store.recall(group.id, "customers", limit=10, filters=Filters(**filters))]  # type: ignore[arg-type]
 
     assert await ids() == [2, 1, 4]
-    assert await ids(tags=["db"]) == [2, 1, 4]
-    assert await ids(tags=["db:postgresql"]) == [1]
+    assert await ids(tags=("db",)) == [2, 1, 4]
+    assert await ids(tags=("db:postgresql",)) == [1]
     assert await ids(metadata={"vip": True}) == [1]
     middle: datetime = (await group.store.memory(group.id, 2)).created_at
     assert await ids(until=middle) == [1]
     assert await ids(since=middle + timedelta(microseconds=1)) == [4]
-    assert [m.id for m in await group.store.recall_fulltext(group.id, '"customer account" -phone', limit=10)] == [1]
+    assert [m.id for m in await group.store.recall(group.id, '"customer account" -phone', limit=10)] == [1]
 
 
 async def test_blank_content_and_an_unknown_language_are_refused(group: Group) -> None:
@@ -325,7 +326,9 @@ async def test_blank_content_and_an_unknown_language_are_refused(group: Group) -
 
 async def test_what_postgres_cannot_hold_is_an_argument_and_no_outage(group: Group) -> None:
     await group.arrive("a")
-    with pytest.raises(ArgumentError, match="content is too large: it has 2088889 bytes of UTF-8, a memory may have 262144: split it"):
+    with pytest.raises(
+        ArgumentError, match="content is too large: it has 2088889 bytes of UTF-8, a memory may have 262144: split it"
+    ):
         await group.remember(" ".join(f"word{n}" for n in range(200_000)))
     with pytest.raises(ArgumentError, match="NUL"):
         await group.remember("a\0b")
@@ -341,9 +344,9 @@ async def test_what_postgres_cannot_hold_is_an_argument_and_no_outage(group: Gro
 async def test_another_language_is_searched_by_its_own_words(group: Group) -> None:
     await group.arrive("a")
     await group.remember("Die Häuser sind groß")
-    assert await group.store.recall_fulltext(group.id, "Haus", limit=5) == []
+    assert await group.store.recall(group.id, "Haus", limit=5) == []
     await group.store.ensure_group(KEY, GroupSettings(language="german"))
-    assert [m.id for m in await group.store.recall_fulltext(group.id, "Haus", limit=5)] == [1]
+    assert [m.id for m in await group.store.recall(group.id, "Haus", limit=5)] == [1]
 
 
 # -- S1 ------------------------------------------------------------------------------------------------------------
@@ -362,7 +365,7 @@ async def test_s1_a_groups_login_reaches_no_other_group_and_no_table(group: Grou
             lambda: intruder.status(group.id),
             lambda: intruder.snapshot(group.id),
             lambda: intruder.changes(group.id, 0),
-            lambda: intruder.recall_fulltext(group.id, "ours", limit=5),
+            lambda: intruder.recall(group.id, "ours", limit=5),
             lambda: intruder.memory(group.id, 1),
             lambda: intruder.find_group(KEY),
             lambda: intruder.failover(group.id, detected_by="intruder"),

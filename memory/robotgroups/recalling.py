@@ -1,0 +1,105 @@
+"""Recall, as a robot and a group in this process do it: the query's time and embedding, one statement, the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from robotgroups import timeframe as timeframes
+from robotgroups.errors import MissingFeatureError
+from robotgroups.models import Memory
+from robotgroups.recall import Recalled, RecallStrategy, Request, ranked, request_of
+from robotgroups.verbs import Verbs
+
+RECALL_LIMIT = 10
+
+
+class RecallVerbs(Verbs):
+    """Searching long-term memory."""
+
+    async def embed_query(self, text: str) -> tuple[int, list[float]]:
+        """The model that recall compares with, and the text's vector under it."""
+        raise MissingFeatureError(f"the group has no embedding provider: {text!r} cannot be compared; use 'fulltext'")
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        limit: int = RECALL_LIMIT,
+        strategy: str = "fulltext",
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        timeframe: timeframes.Timeframe | None = None,
+        scope: Mapping[str, str] | None = None,
+        originators: Sequence[str] = (),
+        include_forgotten: bool = False,
+        into_working_memory: bool = False,
+        weights: Mapping[str, float] | None = None,
+        relevance: bool | Mapping[str, float] = False,
+        explain: bool = False,
+    ) -> Recalled:
+        """Search long-term memory, best match first, ties to the older memory.
+
+        ``strategy``: "fulltext" (websearch syntax: words, "a phrase", or, -not), "vector" or "hybrid". Filters:
+        ``tags`` (each must match; ``a`` finds ``a:b`` too), ``metadata`` (contained), ``scope`` (contained),
+        ``originators`` (any), ``timeframe`` of their creation ("last week", an ISO interval, a pair, or "auto": what
+        the query says of it). ``weights``: of hybrid's fusion. ``relevance``: score by similarity, tags, recency and
+        access. ``explain``: each memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found
+        comes into the working set and counts as accessed, best first, as far as it fits.
+
+        Raises:
+            ArgumentError and its kinds: what is asked for is wrong; the message names it.
+            MissingFeatureError: vector and hybrid need an embedding provider.
+            EmbeddingError: the provider cannot embed the query now.
+            NotActiveError, NoActiveRobotError: into the working set, and nobody may write.
+            MemoryUnavailableError.
+
+        """
+        now = datetime.now(UTC)
+        query, since, until = await timeframes.resolve_aside(query, timeframe, now=now)
+        request = request_of(
+            query,
+            limit=limit,
+            strategy=strategy,
+            tags=tags,
+            metadata=metadata,
+            scope=scope,
+            originators=originators,
+            since=since,
+            until=until,
+            include_forgotten=include_forgotten,
+            weights=weights,
+            relevance=relevance,
+        )
+        found = await self._found(request)
+        best = ranked(found, request, now)
+        if into_working_memory:
+            best = await self._taken_in(best)
+        if not explain:
+            best = [replace(memory, parts=None) for memory in best]
+        return Recalled(best, found.unembedded)
+
+    async def _found(self, request: Request) -> Recalled:
+        model, vector = None, None
+        if request.strategy is not RecallStrategy.FULLTEXT:
+            model, vector = await self.embed_query(request.query)
+        return await self._store.recall(
+            self._group_id,
+            request.query,
+            strategy=request.strategy,
+            limit=request.candidates,
+            filters=request.filters,
+            model=model,
+            vector=vector,
+            fusion=request.fusion,
+        )
+
+    async def _taken_in(self, memories: list[Memory]) -> list[Memory]:
+        entered = await self._written(
+            lambda robot, tenure: self._store.into_working_memory(
+                self._group_id, robot=robot, tenure=tenure, memory_ids=[m.id for m in memories]
+            )
+        )
+        return [replace(m, in_working_memory=m.in_working_memory or m.id in entered) for m in memories]

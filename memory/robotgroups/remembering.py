@@ -1,0 +1,90 @@
+"""What is to be remembered: checked, counted and written as JSON before it waits for its transaction. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from robotgroups import tokens
+from robotgroups.draft import Draft
+from robotgroups.errors import ArgumentError
+from robotgroups.limits import check_scope
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """One memory to keep.
+
+    ``originator`` None: whoever writes. ``key`` makes repeated tries one (M2). ``scope`` is whom or what it belongs to,
+    such as ``{"user": "u1"}``; the same content in two scopes is two memories. From ``expires_at`` on it is not found
+    any more, and removed soon after.
+    """
+
+    content: str
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
+    originator: str | None = None
+    key: str | None = None
+    scope: Mapping[str, str] | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A checked memory as ``remember_batch`` takes it (``json``), and what it must not share with another of its batch.
+
+    ``same`` holds its content with its scope, and its key: two of a batch that share one have to be two batches.
+    """
+
+    json: str
+    tokens: int
+    same: tuple[object, ...] = field(repr=False)
+
+
+def scope_texts(scope: Mapping[str, str] | None) -> list[str]:
+    """A scope as SQL keeps it: sorted ``key=value`` texts. InvalidScopeError."""
+    return [f"{key}={value}" for key, value in check_scope(scope).items()]
+
+
+def item_of(memory: NewMemory, tokenizer: str) -> Item:
+    """Check a memory and make its item.
+
+    Raises:
+        InvalidTextError, ContentTooLargeError, InvalidTagError, InvalidMetadataError, InvalidScopeError: ArgumentErrors
+            that name the field.
+
+    """
+    draft = Draft.checked(memory.content, tags=memory.tags, metadata=memory.metadata, scope=memory.scope)
+    size = tokens.count(draft.content, tokenizer)
+    data: dict[str, Any] = {"content": draft.content, "tokens": size}
+    if draft.tags:
+        data["tags"] = draft.tags
+    if draft.metadata:
+        data["metadata"] = draft.metadata
+    if memory.originator is not None:
+        data["originator"] = memory.originator
+    if memory.key is not None:
+        data["key"] = memory.key
+    scope = [f"{key}={value}" for key, value in draft.scope.items()]
+    if scope:
+        data["scope"] = scope
+    if memory.expires_at is not None:
+        expires = memory.expires_at
+        data["expires_at"] = (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).isoformat()
+    content = (draft.content, *scope)
+    return Item(json.dumps(data), size, (content,) if memory.key is None else (content, memory.key))
+
+
+def items_of(memories: Sequence[NewMemory], tokenizer: str) -> list[Item]:
+    """Check many. ArgumentErrors as ``item_of``, with a note of which it is."""
+    items = []
+    for place, memory in enumerate(memories):
+        try:
+            items.append(item_of(memory, tokenizer))
+        except ArgumentError as error:
+            error.add_note(f"it is memory {place} of {len(memories)}")
+            raise
+    return items

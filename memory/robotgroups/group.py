@@ -150,6 +150,15 @@ class AsyncRobotGroup(RecallVerbs):
                 them again is safe (M2).
 
         """
+        try:
+            return await self._remember(memories)
+        except errors.UnknownRobotError:
+            if all(memory.originator for memory in memories):
+                raise
+            await self._catch_up()  # another process has removed who was the first active
+            return await self._remember(memories)
+
+    async def _remember(self, memories: Sequence[NewMemory]) -> list[int]:
         first = self._first_active()
         items = items_of([m if m.originator else replace(m, originator=first) for m in memories], tokens.DEFAULT)
         return [done.id for done in raised(await self._commits.remember_many(items))]

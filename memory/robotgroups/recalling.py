@@ -21,7 +21,7 @@ class RecallVerbs(Verbs):
 
     async def embed_query(self, text: str) -> tuple[int, list[float]]:
         """The model that recall compares with, and the text's vector under it."""
-        raise MissingFeatureError(f"the group has no embedding provider: {text!r} cannot be compared; use 'fulltext'")
+        raise MissingFeatureError("vector and hybrid recall need embeddings, and the group has no embedding provider")
 
     async def recall(
         self,

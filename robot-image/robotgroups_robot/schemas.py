@@ -83,7 +83,12 @@ class MemoryBody(BaseModel):
     keeper: str | None
     access_count: int
     last_accessed_at: datetime | None
+    scope: Annotated[dict[str, str], Field(description="whom or what it belongs to")]
+    version: Annotated[int, Field(description="how often it was updated, and one")]
+    expires_at: datetime | None
+    pinned: Annotated[bool, Field(description="it never leaves the working memory by itself")]
     score: Annotated[float | None, Field(description="how well it matches, in recall's answers")] = None
+    parts: Annotated[dict[str, Any] | None, Field(description="what it was ranked by, when that was asked for")] = None
 
     @classmethod
     def of(cls, memory: Memory) -> Self:

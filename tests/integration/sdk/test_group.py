@@ -316,9 +316,9 @@ def test_wrong_calls_are_refused_and_name_the_value(group: RobotGroup) -> None:
         group.remember("x", originator="stranger")
     with pytest.raises(UnknownStrategyError, match="'psychic'"):
         group.recall("customer", strategy="psychic")
-    with pytest.raises(MissingFeatureError, match="'vector' needs embeddings"):
+    with pytest.raises(MissingFeatureError, match="vector and hybrid recall need embeddings"):
         group.recall("customer", strategy="vector")
-    with pytest.raises(MissingFeatureError, match="'hybrid' needs embeddings"):
+    with pytest.raises(MissingFeatureError, match="vector and hybrid recall need embeddings"):
         group.recall("customer", strategy="hybrid")
     with pytest.raises(UnknownStrategyError, match="'newest'"):
         group.context(strategy="newest")

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -33,7 +34,8 @@ T = TypeVar("T")
 class LocalEmbedder:
     """Loads the model when it is first used; computes in one thread of its own, which the event loop never waits for.
 
-    ``threads`` is how many cores one batch may use. Batches of several calls take turns.
+    ``threads`` is how many cores one batch may use: more than are free make it slower, BLAS waits by spinning. Batches
+    of several calls take turns.
 
     Raises:
         MissingFeatureError: the model or its runtime is not installed; the message says how to.
@@ -64,10 +66,10 @@ class LocalEmbedder:
         if not usable:
             return [result for result in results if result is not None]
         model = await self._in_thread(self._loaded)
-        encoded = await self._in_thread(lambda: model.tokenize([texts[index] for index in usable]))
+        encoded = await self._in_thread(partial(model.tokenize, [texts[index] for index in usable]))
         for batch in by_length([len(ids) for ids in encoded], BATCH_TOKENS):
-            chosen = [encoded[i] for i in batch]
-            for place, vector in zip(batch, await self._in_thread(lambda: model.vectors(chosen)), strict=True):  # noqa: B023
+            vectors = await self._in_thread(partial(model.vectors, [encoded[place] for place in batch]))
+            for place, vector in zip(batch, vectors, strict=True):
                 results[usable[place]] = vector
         return [result for result in results if result is not None]
 

@@ -24,6 +24,15 @@ RobotGroupsError
 │   ├── HostedElsewhereError
 │   └── ReplacedError                   this incarnation's place was given away
 ├── MissingFeatureError                 what was asked for needs a part that is not there
+├── ModelError                          an embedding model or an LLM failed: carries its reason
+│   ├── EmbeddingError
+│   │   ├── EmbeddingUnavailableError   try again: carries how much later, if the endpoint says so
+│   │   ├── EmbeddingConfigError        the settings or the key must change first
+│   │   └── EmbeddingInputError         this text cannot be embedded; others can
+│   └── ExtractionError
+│       ├── ExtractionUnavailableError
+│       ├── ExtractionConfigError
+│       └── ExtractionInputError
 ├── NotPermittedError                   the login may not do this
 ├── SetupError
 │   ├── SchemaVersionError
@@ -37,6 +46,7 @@ RobotGroupsError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 
@@ -149,6 +159,70 @@ class ReplacedError(RoleError):
 
 class MissingFeatureError(RobotGroupsError):
     """What was asked for needs a part that is not installed or not configured."""
+
+
+class ModelFailure(StrEnum):
+    """Why a model failed; a metric's label."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    SERVER_ERROR = "server_error"
+    CIRCUIT_OPEN = "circuit_open"
+    MALFORMED_ANSWER = "malformed_answer"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    WRONG_DIMENSIONS = "wrong_dimensions"
+    WRONG_WEIGHTS = "wrong_weights"
+    REFUSED = "refused"
+    TOO_LONG = "too_long"
+    UNUSABLE_TEXT = "unusable_text"
+    UNUSABLE_VECTOR = "unusable_vector"
+
+
+class ModelError(RobotGroupsError):
+    """A model did not do what it was asked.
+
+    ``retry_after`` is how many seconds the endpoint wants to be left alone; None when it has not said.
+    """
+
+    def __init__(self, message: str, reason: ModelFailure, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class EmbeddingError(ModelError):
+    """Texts could not be embedded."""
+
+
+class EmbeddingUnavailableError(EmbeddingError):
+    """The endpoint is away, busy or answers nonsense; the same call may succeed later."""
+
+
+class EmbeddingConfigError(EmbeddingError):
+    """Nothing can be embedded until the settings, the key or the model's files are put right."""
+
+
+class EmbeddingInputError(EmbeddingError):
+    """A text is not one that the model can embed; without it the others can be."""
+
+
+class ExtractionError(ModelError):
+    """Tags or propositions could not be extracted."""
+
+
+class ExtractionUnavailableError(ExtractionError):
+    """The endpoint is away, busy or answers nonsense; the same call may succeed later."""
+
+
+class ExtractionConfigError(ExtractionError):
+    """Nothing can be extracted until the settings or the key are put right."""
+
+
+class ExtractionInputError(ExtractionError):
+    """The model does not take this text; it takes others."""
 
 
 class NotPermittedError(RobotGroupsError):

@@ -43,6 +43,11 @@ def test_every_error_has_one_root() -> None:
         (errors.HostedElsewhereError("no", "http://a"), {"endpoint": "http://a"}),
         (errors.ServiceError("no", 418, {"title": "teapot"}), {"status": 418, "problem": {"title": "teapot"}}),
         (errors.ServiceError("no", 500), {"problem": {}}),
+        (
+            errors.EmbeddingUnavailableError("no", errors.ModelFailure.RATE_LIMITED, 2.5),
+            {"reason": errors.ModelFailure.RATE_LIMITED, "retry_after": 2.5},
+        ),
+        (errors.ExtractionConfigError("no", errors.ModelFailure.UNAUTHORIZED), {"retry_after": None}),
     ],
 )
 def test_what_an_error_carries(error: Exception, attributes: dict[str, object]) -> None:

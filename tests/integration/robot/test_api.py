@@ -101,7 +101,7 @@ async def test_working_memory_and_context_come_from_every_cache(running: Group) 
         context = (await client.get("/v1/context", params={"strategy": "recent"})).json()
         assert (context["revision"], len(context["memory_ids"])) == (revision, 2)
         for content, query in zip(contents, ("FIRST", "second?"), strict=True):
-            asked = {"strategy": "recent", "max_tokens": 2, "query": query}
+            asked: dict[str, str | int] = {"strategy": "recent", "max_tokens": 2, "query": query}
             assert (await client.get("/v1/context", params=asked)).json()["text"] == content
         assert all(content in context["text"] for content in contents)
 

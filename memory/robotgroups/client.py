@@ -134,9 +134,13 @@ class AsyncClient:
         """The working set of the robot that answers, oldest first."""
         return [Memory.from_json(m) for m in (await self._ask("GET", "/v1/working-memory"))["memories"]]
 
-    async def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
-        """The working set as text for an LLM, within a token budget."""
+    async def context(
+        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+    ) -> Context:
+        """The working set as text for an LLM, within a token budget, what matches ``query`` first."""
         parameters: dict[str, Any] = {"strategy": strategy}
+        if query is not None:
+            parameters["query"] = query
         if max_tokens is not None:
             parameters["max_tokens"] = max_tokens
         answer = await self._ask("GET", "/v1/context", params=parameters)

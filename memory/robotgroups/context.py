@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 
-from robotgroups import tokens
 from robotgroups.errors import ArgumentError, UnknownStrategyError
 from robotgroups.models import Memory
+from robotgroups.prepared import SEPARATOR, Item, Prepared
 
-SEPARATOR = "\n\n"
+__all__ = ["SEPARATOR", "Context", "ContextStrategy", "assemble", "strategy_named", "value"]
 
 
 class ContextStrategy(StrEnum):
@@ -25,7 +26,7 @@ class ContextStrategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Assembled text: ``tokens`` counted on the text itself; ``memory_ids`` in its order; ``revision`` of the cache."""
+    """Assembled text: ``tokens`` are exactly its; ``memory_ids`` in its order; ``revision`` of the cache."""
 
     text: str
     tokens: int
@@ -59,9 +60,17 @@ def assemble(
     max_tokens: int,
     revision: int,
     now: datetime,
-    tokenizer: str,
+    prepared: Prepared,
+    query: str | None = None,
 ) -> Context:
     """Take memories in the strategy's order while they fit into ``max_tokens``; ties go to the newer one.
+
+    With a ``query``, the memories that share a word with it come first, the best match (BM25) before the others; of
+    equals, and of those that do not match, the strategy decides. What does not fit is passed over for what does.
+
+    Between two contents is SEPARATOR; the blank lines that a content begins with are left out.
+
+    ``prepared`` keeps what is known of the memories from one call to the next: one for each cache.
 
     Raises:
         ArgumentError: ``max_tokens`` is below 1.
@@ -69,22 +78,35 @@ def assemble(
     """
     if max_tokens < 1:
         raise ArgumentError(f"max_tokens must be at least 1, not {max_tokens}")
-    orders: dict[ContextStrategy, Callable[[Memory], tuple[float, ...]]] = {
-        ContextStrategy.RECENT: lambda m: (-(m.last_accessed_at or m.remembered_at).timestamp(), -m.id),
-        ContextStrategy.FREQUENT: lambda m: (-m.access_count, -m.id),
-        ContextStrategy.BALANCED: lambda m: (-value(m, now), -m.id),
-    }
-    chosen: list[Memory] = []
-    used, separator = 0, tokens.count(SEPARATOR, tokenizer)
-    for memory in sorted(memories, key=orders[strategy]):
-        cost = memory.tokens + (separator if chosen else 0)
-        if used + cost <= max_tokens:
-            chosen.append(memory)
-            used += cost
-    text = SEPARATOR.join(m.content for m in chosen)
-    total = tokens.count(text, tokenizer)
-    while total > max_tokens:  # joined text can count a token more than its parts
-        chosen.pop()
-        text = SEPARATOR.join(m.content for m in chosen)
-        total = tokens.count(text, tokenizer)
-    return Context(text, total, tuple(m.id for m in chosen), revision)
+    order = _ordered(prepared.items(memories), strategy, now)
+    if query is not None:
+        scores = prepared.scores(query)
+        matching = [item for item in order if item.id in scores]
+        matching.sort(key=lambda item: scores[item.id], reverse=True)
+        order = matching + [item for item in order if item.id not in scores]
+    return _packed(order, max_tokens, revision)
+
+
+def _ordered(newest_first: Sequence[Item], strategy: ContextStrategy, now: datetime) -> list[Item]:
+    """By the strategy. Sorting is stable in both directions: the newer one of equals comes first."""
+    match strategy:
+        case ContextStrategy.RECENT:
+            return sorted(newest_first, key=attrgetter("accessed"), reverse=True)
+        case ContextStrategy.FREQUENT:
+            return sorted(newest_first, key=attrgetter("frequency"), reverse=True)
+        case ContextStrategy.BALANCED:  # `value` of each
+            at = now.timestamp()
+            then = at + 3600
+            values = [i.frequency + 3600 / (then - t if (t := i.accessed) < at else 3600) for i in newest_first]
+            return [newest_first[n] for n in sorted(range(len(values)), key=values.__getitem__, reverse=True)]
+
+
+def _packed(order: Iterable[Item], max_tokens: int, revision: int) -> Context:
+    chosen: list[Item] = []
+    before = total = 0  # tokens of what was chosen: with a separator behind it, and without
+    for item in order:
+        if before + item.last <= max_tokens:
+            chosen.append(item)
+            total, before = before + item.last, before + item.followed
+    ids = tuple([item.id for item in chosen])
+    return Context(SEPARATOR.join([item.text for item in chosen]), total, ids, revision)

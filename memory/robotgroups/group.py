@@ -22,6 +22,7 @@ from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
 from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
+from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
@@ -53,6 +54,7 @@ class AsyncRobotGroup(RecallVerbs):
         self._group_id = group_id
         self._hosted: dict[str, HostedRobot] = {}
         self._left_stats = SyncStats()
+        self._prepared = Prepared()
         self._remembers = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
         self._lexing: asyncio.Task[None] | None = None
@@ -206,8 +208,10 @@ class AsyncRobotGroup(RecallVerbs):
         """The shared working set, oldest first."""
         return list((await self._store.snapshot(self._group_id)).working_memory)
 
-    async def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
-        """The working set as text for an LLM. ``max_tokens`` None: the group's budget.
+    async def context(
+        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+    ) -> Context:
+        """The working set as text for an LLM. ``max_tokens`` None: the group's budget. ``query``: its matches first.
 
         Raises:
             UnknownStrategyError, ArgumentError.
@@ -221,7 +225,8 @@ class AsyncRobotGroup(RecallVerbs):
             max_tokens=snapshot.max_tokens if max_tokens is None else max_tokens,
             revision=snapshot.revision,
             now=datetime.now(UTC),
-            tokenizer=tokens.DEFAULT,
+            prepared=self._prepared,
+            query=query,
         )
 
     async def forget(self, memory_id: int) -> None:

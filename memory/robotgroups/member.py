@@ -14,6 +14,7 @@ from robotgroups.cache import Cache
 from robotgroups.errors import NotActiveError, RobotGroupsError
 from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
+from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.remembering import Item, NewMemory, item_of, items_of
 from robotgroups.replica import Replica, SyncStats
@@ -33,6 +34,7 @@ class Member(RecallVerbs):
         self._group_id = group_id
         self._replica = Replica(store, group_id)
         self._tokenizer = tokens.DEFAULT
+        self._prepared = Prepared(self._tokenizer)
         self._writer = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
         self._lexing: asyncio.Task[None] | None = None
@@ -194,15 +196,27 @@ class Member(RecallVerbs):
         await self.caught_up()
         return list(self.cache.memories.values())
 
-    def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> contexts.Context:
-        """The working set as text for an LLM, from the cache alone. ``max_tokens`` None: the group's budget."""
+    def context(
+        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+    ) -> contexts.Context:
+        """The working set as text for an LLM, from the cache alone: see ``contexts.assemble``.
+
+        ``max_tokens`` None: the group's budget. ``query``: what matches it comes first.
+
+        Raises:
+            UnknownStrategyError, ArgumentError.
+
+        """
+        if self._prepared.tokenizer != self._tokenizer:
+            self._prepared = Prepared(self._tokenizer)
         return contexts.assemble(
             self.cache.memories.values(),
             strategy=contexts.strategy_named(strategy),
             max_tokens=self.cache.max_tokens if max_tokens is None else max_tokens,
             revision=self.cache.revision,
             now=datetime.now(UTC),
-            tokenizer=self._tokenizer,
+            prepared=self._prepared,
+            query=query,
         )
 
     async def status(self) -> GroupStatus:

@@ -144,9 +144,9 @@ class RobotGroup:
         """The shared working set, oldest first."""
         return self._loop.run(self._group.working_memory)
 
-    def context(self, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
-        """The working set as text for an LLM."""
-        return self._loop.run(self._group.context, strategy=strategy, max_tokens=max_tokens)
+    def context(self, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None) -> Context:
+        """The working set as text for an LLM, what matches ``query`` first."""
+        return self._loop.run(self._group.context, strategy=strategy, max_tokens=max_tokens, query=query)
 
     def forget(self, memory_id: int) -> None:
         """Hide a memory until it is restored."""
@@ -321,9 +321,11 @@ class Client:
         """The working set of the robot that answers, oldest first."""
         return self._loop.run(self._client.working_memory)
 
-    def context(self, *, strategy: str = "balanced", max_tokens: int | None = None) -> Context:
-        """The working set as text for an LLM."""
-        return self._loop.run(self._client.context, strategy=strategy, max_tokens=max_tokens)
+    def context(
+        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+    ) -> Context:
+        """The working set as text for an LLM, what matches ``query`` first."""
+        return self._loop.run(self._client.context, strategy=strategy, max_tokens=max_tokens, query=query)
 
     def status(self) -> dict[str, Any]:
         """The group's status."""

@@ -30,4 +30,4 @@ def encoding(name: str) -> tiktoken.Encoding:
 
 def count(text: str, tokenizer: str = DEFAULT) -> int:
     """Number of tokens of a text; special tokens count as the text that they are."""
-    return len(encoding(tokenizer).encode(text, disallowed_special=()))
+    return len(encoding(tokenizer).encode_ordinary(text))

@@ -1,9 +1,14 @@
-"""Logs: one JSON object a line (or console for people), with the group and robot, and never a secret."""
+"""Logs: one JSON object a line (or console for people), with the group and robot, and never a secret.
+
+Lines are written by a thread: a stdout that nobody reads (a full disk, a stuck collector) must not stop the heartbeats.
+"""
 
 import logging
+import queue
 import re
 import sys
 from collections.abc import Sequence
+from logging.handlers import QueueHandler, QueueListener
 from urllib.parse import unquote
 
 import structlog
@@ -12,7 +17,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from robotgroups_robot.settings import LogFormat, LogLevel
 
 REDACTED = "[redacted]"
-
+WAITING_LINES = 10_000
+# What a process that ends gives its last lines.
+FLUSH_S = 1.0
 
 # In an address it stands before the @, or as a parameter; in key=value pairs it may be quoted.
 _PASSWORD = re.compile(
@@ -41,6 +48,45 @@ class Redact:
         return line
 
 
+class Lines(QueueHandler):
+    """Formats a line here and leaves the writing to a thread. While too many wait, new ones are lost, and counted."""
+
+    queue: "queue.Queue[logging.LogRecord]"
+
+    def __init__(self, target: logging.Handler, waiting: int = WAITING_LINES) -> None:
+        super().__init__(queue.Queue(waiting))
+        self._listener: QueueListener | None = QueueListener(self.queue, target)
+        self._listener.start()
+        self._lost = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Hand over a formatted line, after one that tells of lost ones."""
+        try:
+            if self._lost:
+                self.queue.put_nowait(self.prepare(_lost(self._lost)))
+                self._lost = 0
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+    def flush(self) -> None:
+        """Wait until the lines are written, FLUSH_S at most."""
+        with self.queue.all_tasks_done:
+            self.queue.all_tasks_done.wait_for(lambda: not self.queue.unfinished_tasks, FLUSH_S)
+
+    def close(self) -> None:
+        """Write the last lines and end the thread; one that cannot write ends with the process."""
+        self.flush()
+        if self._listener is not None and not self.queue.unfinished_tasks:
+            self._listener.stop()
+            self._listener = None
+        super().close()
+
+
+def _lost(count: int) -> logging.LogRecord:
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, "%d log lines were lost", (count,), None)
+
+
 def configure(level: LogLevel, form: LogFormat, *, secrets: Sequence[str] = (), **bound: str) -> None:
     """Sends every log of the process, structlog's and the standard library's, to stdout in one form.
 
@@ -64,7 +110,7 @@ def configure(level: LogLevel, form: LogFormat, *, secrets: Sequence[str] = (), 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = Lines(logging.StreamHandler(sys.stdout))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

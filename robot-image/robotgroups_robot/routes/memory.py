@@ -15,7 +15,7 @@ from robotgroups.recall import RecallStrategy
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import schemas
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
-from robotgroups_robot.routes.direct import DirectRoute
+from robotgroups_robot.routes.direct import JSON, DirectRoute, answer
 
 
 def _one_of(choices: type[StrEnum]) -> dict[str, JsonValue]:
@@ -117,26 +117,22 @@ async def recall(
     tag: Annotated[schemas.Tags | None, Query(description="every tag must match; may be repeated")] = None,
     metadata: Annotated[schemas.Text | None, Query(description="a JSON object that the memory's must contain")] = None,
     timeframe: Annotated[schemas.Text | None, Query(max_length=200)] = None,
-) -> schemas.MemoriesBody:
+) -> Response:
     """Search long-term memory, best match first."""
     found = await runtime.serving_robot().recall(
         q, limit=limit, strategy=strategy, tags=tag or [], metadata=parse_metadata(metadata), timeframe=timeframe
     )
-    return schemas.MemoriesBody(memories=[schemas.MemoryBody.of(m) for m in found])
+    return Response(schemas.MEMORIES.dump_json(schemas.Memories(found)), media_type=JSON)
 
 
 @router.get("/working-memory", response_model=schemas.WorkingMemoryBody, responses=answers_with())
-async def working_memory(runtime: RuntimeDep) -> schemas.WorkingMemoryBody:
+async def working_memory(runtime: RuntimeDep) -> Response:
     """The working memory as this robot's cache has it, at one revision."""
     robot = runtime.serving_robot()
     await robot.caught_up()  # with what was acknowledged here
     cache = robot.cache
-    return schemas.WorkingMemoryBody(
-        revision=cache.revision,
-        tokens=cache.tokens,
-        max_tokens=cache.max_tokens,
-        memories=[schemas.MemoryBody.of(m) for m in cache.memories.values()],
-    )
+    held = schemas.WorkingMemory(cache.revision, cache.tokens, cache.max_tokens, list(cache.memories.values()))
+    return Response(schemas.WORKING_MEMORY.dump_json(held), media_type=JSON)
 
 
 @router.delete("/working-memory", response_model=schemas.ClearedBody, responses=answers_with(409))
@@ -154,11 +150,19 @@ async def context(
     runtime: RuntimeDep,
     strategy: Annotated[schemas.Text, Query(max_length=64, json_schema_extra=_one_of(ContextStrategy))] = "balanced",
     max_tokens: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
-) -> schemas.ContextBody:
-    """The working memory as text for a prompt, within a token budget (by default the group's)."""
+    query: Annotated[
+        schemas.Text | None,
+        Query(max_length=limits.MAX_QUERY_CHARACTERS, description="memories that share a word with it come first"),
+    ] = None,
+) -> Response:
+    """The working memory as text for a prompt, within a token budget (by default the group's).
+
+    In the strategy's order, as far as it fits; with a query its best matches (BM25) first.
+    """
     robot = runtime.serving_robot()
     await robot.caught_up()  # with what was acknowledged here
-    made = robot.context(strategy=strategy, max_tokens=max_tokens)
-    return schemas.ContextBody(
+    made = robot.context(strategy=strategy, max_tokens=max_tokens, query=query)
+    body = schemas.ContextBody(
         text=made.text, tokens=made.tokens, revision=made.revision, memory_ids=list(made.memory_ids)
     )
+    return answer(body)

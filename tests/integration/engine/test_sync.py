@@ -175,3 +175,5 @@ async def test_context_comes_from_the_cache(group: Any, strategy: str) -> None:
     made = robot.context(strategy=strategy)
     assert sorted(made.text.split("\n\n")) == ["the first memory", "the second memory"]
     assert made.revision == robot.revision
+    for word in ("first", "second"):
+        assert robot.context(strategy=strategy, max_tokens=3, query=word).text == f"the {word} memory"

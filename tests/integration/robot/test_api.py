@@ -100,6 +100,9 @@ async def test_working_memory_and_context_come_from_every_cache(running: Group) 
         assert held["tokens"] == sum(m["tokens"] for m in held["memories"])
         context = (await client.get("/v1/context", params={"strategy": "recent"})).json()
         assert (context["revision"], len(context["memory_ids"])) == (revision, 2)
+        for content, query in zip(contents, ("FIRST", "second?"), strict=True):
+            asked: dict[str, str | int] = {"strategy": "recent", "max_tokens": 2, "query": query}
+            assert (await client.get("/v1/context", params=asked)).json()["text"] == content
         assert all(content in context["text"] for content in contents)
 
 

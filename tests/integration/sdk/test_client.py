@@ -77,7 +77,7 @@ async def test_every_call_against_a_real_service(served: Served) -> None:
             return [m.id for m in await client.working_memory()] == [done.id]
 
         await until(cached, "the standby has the memory")
-        made = await client.context(strategy="recent", max_tokens=100)
+        made = await client.context(strategy="recent", max_tokens=100, query="email")
         assert (made.text, made.memory_ids) == ("Customer prefers email", (done.id,))
         status = await client.status()
         assert (status["active"], status["working_memory_nodes"], status["robot"]["name"]) == (

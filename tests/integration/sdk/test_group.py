@@ -144,6 +144,7 @@ def test_context_holds_the_most_recent_within_its_budget(group: RobotGroup) -> N
     made = group.context(strategy="recent")
     assert made.text == "the second memory of all\n\nthe first memory of all"
     assert group.context(strategy="recent", max_tokens=6).text == "the second memory of all"
+    assert group.context(strategy="recent", max_tokens=6, query="First?").text == "the first memory of all"
     assert sorted(group.context().memory_ids) == [1, 2]
 
 

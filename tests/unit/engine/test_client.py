@@ -224,12 +224,16 @@ async def test_the_other_calls() -> None:
         ("DELETE", "/v1/working-memory"): {"cleared": 2},
     }
 
+    asked: list[str] = []
+
     def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url.query, "ascii"))
         return httpx.Response(200, json=answers[request.method, request.url.path])
 
     async with AsyncClient("http://group/", "t", transport=httpx.MockTransport(answer)) as client:
         assert [m.id for m in await client.working_memory()] == [7]
-        made = await client.context(strategy="recent", max_tokens=5)
+        made = await client.context(strategy="recent", max_tokens=5, query="red apples")
+        assert asked[-1] == "strategy=recent&query=red+apples&max_tokens=5"
         assert (made.text, made.tokens, made.memory_ids, made.revision) == ("x", 1, (7,), 3)
         assert await client.status() == {"name": "g", "revision": 3}
         assert await client.forget(7) == Revised(7, 4, 1)

@@ -11,6 +11,7 @@ from robotgroups import tokens
 from robotgroups.context import SEPARATOR, Context, ContextStrategy, assemble, strategy_named, value
 from robotgroups.errors import ArgumentError, UnknownStrategyError
 from robotgroups.models import Memory
+from robotgroups.prepared import Prepared, separated, without_leading_lines
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -34,10 +35,22 @@ def memory(memory_id: int, content: str, *, hours: float = 0.0, accesses: int = 
     )
 
 
-def make(memories: list[Memory], strategy: ContextStrategy, max_tokens: int = 1000) -> Context:
+def make(
+    memories: list[Memory],
+    strategy: ContextStrategy,
+    max_tokens: int = 1000,
+    query: str | None = None,
+    prepared: Prepared | None = None,
+) -> Context:
     return assemble(
-        memories, strategy=strategy, max_tokens=max_tokens, revision=7, now=NOW, tokenizer=tokens.DEFAULT
-    )  # fmt: skip
+        memories,
+        strategy=strategy,
+        max_tokens=max_tokens,
+        revision=7,
+        now=NOW,
+        prepared=prepared or Prepared(),
+        query=query,
+    )
 
 
 OLD_AND_USED = memory(1, "old and often used", hours=10, accesses=9)
@@ -88,32 +101,87 @@ def test_the_value_is_the_one_that_eviction_uses() -> None:
     assert value(memory(9, "x", hours=-5), NOW) == 1.0
 
 
-memories = st.builds(
-    memory,
-    st.integers(1, 1000),
-    st.text(min_size=1, max_size=60),
-    hours=st.floats(0, 100),
-    accesses=st.integers(0, 20),
-)
+def test_what_matches_a_query_comes_first_and_the_best_match_before_the_others() -> None:
+    found = [
+        memory(1, "the invoice of March", hours=9),
+        memory(2, "the invoice was paid", hours=5),
+        memory(3, "the customer prefers email", hours=1),
+        memory(4, "the weather is nice", hours=2),
+        memory(5, "Invoice, invoice: INVOICE!", hours=20),
+    ]
+    assert make(found, ContextStrategy.RECENT, query="Invoice March?").memory_ids == (1, 5, 2, 3, 4)
+    assert make(found, ContextStrategy.RECENT, query="nothing matches").memory_ids == (3, 4, 2, 1, 5)
+    assert make(found, ContextStrategy.RECENT, query=" ?! ").memory_ids == (3, 4, 2, 1, 5)
+
+
+def test_of_equal_matches_the_strategy_decides() -> None:
+    found = [memory(1, "red apple", hours=3), memory(2, "red onion", hours=2), memory(3, "red melon", hours=4)]
+    assert make(found, ContextStrategy.RECENT, query="red").memory_ids == (2, 1, 3)
+
+
+def test_a_match_takes_the_budget_before_what_is_worth_more() -> None:
+    assert make(ALL, ContextStrategy.FREQUENT, STALE.tokens, "stale").memory_ids == (3,)
+
+
+def test_blank_lines_before_a_content_and_blank_contents_are_left_out() -> None:
+    found = [memory(4, "\n\n  first\n"), memory(3, " \n\t"), memory(2, "\u3000"), memory(1, " \r\nlast ")]
+    made = make(found, ContextStrategy.RECENT)
+    assert (made.text, made.memory_ids) == ("  first\n\n\nlast ", (4, 1))
+    assert made.tokens == tokens.count(made.text)
+
+
+# What the tokenizer cuts and merges at: white space and line breaks of every kind, punctuation, other scripts.
+SPACES = [" ", "  ", "\n", "\r", "\r\n", "\n\n\n", "\t", "\x0b", "\x0c", "\x1c", "\x85", "\u00a0", "\u2028", "\u3000"]
+SIGNS = [".", ")", "!?", "}", "/", "--", '"', "'", "\U0001f600", "<|endoftext|>", "\x00", "\ue000", "\u200b", "\u0301"]
+WORDS = ["a", "The", "I'll", "s", "1", "2024", "\u00e9", "\u4e2d", "\u0661", "\u216b", "\u00b2", "\ufb01"]
+PARTS = st.sampled_from(SPACES) | st.sampled_from(SIGNS) | st.sampled_from(WORDS)
+CONTENTS = st.lists(PARTS, min_size=1, max_size=6).map("".join) | st.text(min_size=1, max_size=40)
+memories = st.builds(memory, st.integers(1, 1000), CONTENTS, hours=st.floats(0, 100), accesses=st.integers(0, 20))
+sets = st.lists(memories, max_size=12, unique_by=lambda m: m.id)
+queries = st.none() | CONTENTS
+
+
+@settings(deadline=None, max_examples=300)
+@given(CONTENTS)
+def test_a_separators_tokens_are_those_of_the_whole_text(text: str) -> None:
+    assert separated(text) == tokens.count(text + SEPARATOR) - tokens.count(text)
+
+
+@settings(deadline=None, max_examples=300)
+@given(sets, st.sampled_from(ContextStrategy), st.integers(1, 120), queries, st.randoms())
+def test_tokens_are_exact_never_over_the_budget_and_the_same_whatever_the_order(
+    found: list[Memory], strategy: ContextStrategy, budget: int, query: str | None, random: Random
+) -> None:
+    made = make(found, strategy, budget, query)
+    assert made.tokens == tokens.count(made.text) <= budget
+    by_id = {m.id: without_leading_lines(m.content) for m in found}
+    assert made.text == SEPARATOR.join(by_id[i] for i in made.memory_ids)
+    random.shuffle(found)
+    assert make(found, strategy, budget, query) == made
 
 
 @settings(deadline=None)
-@given(
-    st.lists(memories, max_size=12, unique_by=lambda m: m.id),
-    st.sampled_from(ContextStrategy),
-    st.integers(1, 120),
-    st.randoms(),
-)
-def test_never_over_the_budget_and_the_same_whatever_the_order(
-    found: list[Memory], strategy: ContextStrategy, budget: int, random: Random
+@given(st.lists(sets, min_size=2, max_size=4), st.sampled_from(ContextStrategy), st.integers(1, 120), queries)
+def test_what_was_prepared_before_changes_no_answer(
+    history: list[list[Memory]], strategy: ContextStrategy, budget: int, query: str | None
 ) -> None:
-    made = make(found, strategy, budget)
-    assert made.tokens == tokens.count(made.text) <= budget
-    by_id = {m.id: m.content for m in found}
-    assert made.text == SEPARATOR.join(by_id[i] for i in made.memory_ids)
-    shuffled = list(found)
-    random.shuffle(shuffled)
-    assert make(shuffled, strategy, budget) == made
+    kept = Prepared()
+    for found in history:
+        assert make(found, strategy, budget, query, kept) == make(found, strategy, budget, query)
+
+
+@settings(deadline=None)
+@given(sets, st.sampled_from(ContextStrategy), st.integers(1, 60))
+def test_what_is_left_out_would_not_have_fitted_behind_what_came_before_it(
+    found: list[Memory], strategy: ContextStrategy, budget: int
+) -> None:
+    order = make(found, strategy, 10**6).memory_ids  # everything, in the strategy's order
+    taken = set(make(found, strategy, budget).memory_ids)
+    by_id = {m.id: without_leading_lines(m.content) for m in found}
+    for place, memory_id in enumerate(order):
+        before = [by_id[i] for i in order[:place] if i in taken]
+        fits = tokens.count(SEPARATOR.join([*before, by_id[memory_id]])) <= budget
+        assert (memory_id in taken) is fits
 
 
 def test_a_budget_below_one_is_refused() -> None:

@@ -206,6 +206,8 @@ async def test_wrong_idempotency_keys_are_refused(client: httpx.AsyncClient, key
         ("/v1/recall", {"q": "a", "limit": str(limits.MAX_RECALL + 1)}, "limit"),
         ("/v1/recall", {"q": "a", "tag": "\x00"}, "tag.0"),
         ("/v1/context", {"max_tokens": "0"}, "max_tokens"),
+        ("/v1/context", {"query": "a\x00"}, "query"),
+        ("/v1/context", {"query": "a" * (limits.MAX_QUERY_CHARACTERS + 1)}, "query"),
         ("/v1/memories/0", None, "id"),
         ("/v1/memories/9223372036854775808", None, "id"),
         ("/v1/memories/one", None, "id"),

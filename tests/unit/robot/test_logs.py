@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,9 +16,17 @@ def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
+    for handler in root.handlers:
+        handler.close()
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    (handler,) = logging.getLogger().handlers
+    handler.flush()
+    return capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,7 @@ def test_lines_are_json_with_the_robot_and_without_secrets(capsys: pytest.Captur
     except ValueError:
         logging.getLogger("theirs").exception("failed with %s", "s3cret")
     structlog.get_logger("ours").debug("not shown")
-    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    first, second = (json.loads(line) for line in written(capsys))
     assert (first["event"], first["level"], first["logger"]) == ("connecting", "info", "ours")
     assert (first["group"], first["robot"], first["dsn"]) == ("g", "r", "postgresql://u:[redacted]@db")
     assert (second["event"], second["level"], second["logger"]) == ("failed with [redacted]", "error", "theirs")
@@ -51,6 +61,38 @@ def test_lines_are_json_with_the_robot_and_without_secrets(capsys: pytest.Captur
 def test_the_console_form_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogLevel.INFO, LogFormat.CONSOLE, secrets=["s3cret"], robot="r")
     structlog.get_logger("ours").info("connecting", dsn="s3cret")
-    line = capsys.readouterr().out
+    (line,) = written(capsys)
     assert "connecting" in line
     assert "dsn=[redacted]" in line
+
+
+def test_a_reader_that_is_stuck_stops_nobody_and_is_told_what_it_missed() -> None:
+    sent = 5000
+    reading, writing = os.pipe()  # holds 64 KiB
+    read: list[str] = []
+    with os.fdopen(reading) as reader:
+        late = threading.Thread(target=lambda: read.extend(reader))
+        with os.fdopen(writing, "w") as stream:
+            lines = logs.Lines(logging.StreamHandler(stream), waiting=10)
+            for number in range(sent):  # nobody reads meanwhile
+                lines.handle(logging.makeLogRecord({"msg": f"{number} {'x' * 100}"}))
+            late.start()
+            lines.flush()
+            lines.handle(logging.makeLogRecord({"msg": "the end"}))
+            lines.close()
+        late.join()
+    assert read[-1] == "the end\n"
+    told = [int(line.split()[0]) for line in read if line.endswith(" log lines were lost\n")]
+    kept = [int(line.split()[0]) for line in read if line.endswith("x\n")]
+    assert kept == sorted(set(kept))
+    assert len(kept) + sum(told) == sent
+    assert sum(told) > sent / 2
+
+
+def test_the_last_lines_are_written_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(LogLevel.INFO, LogFormat.JSON, robot="r")
+    for number in range(1000):
+        structlog.get_logger("ours").info("line", number=number)
+    (handler,) = logging.getLogger().handlers
+    handler.close()
+    assert [json.loads(line)["number"] for line in capsys.readouterr().out.splitlines()] == list(range(1000))

@@ -1,0 +1,112 @@
+"""What assembling a context needs of each memory, made once and kept while the memory stays: token counts, sort keys.
+
+Tokens of a joined text are counted from its parts, exactly. cl100k_base cuts a text by a regular expression that looks
+at most one character ahead, and merges bytes only inside such a cut. Between two contents stands SEPARATOR, two line
+breaks, and no cut goes on from a line break to what is neither one nor white space before one. So it is enough that
+
+- a content is counted twice: at the end of the text, and with a separator behind it, which may join what the content
+  ends with (a full stop and the separator are one token);
+- a content's leading white space is left out up to its last line break, and so are blank contents: they would join the
+  separator before them, which says as much.
+
+The tests compare with tiktoken; a tokenizer that cuts otherwise fails them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from robotgroups import tokens
+from robotgroups.lexical import Index
+from robotgroups.models import Memory
+
+SEPARATOR = "\n\n"
+# Unicode's White_Space, which the tokenizer's \s is; Python's has four control characters more.
+_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_LEADING_LINES = re.compile(rf"[{_SPACE}]*\Z|[{_SPACE}]*[\r\n]")
+_ALNUM = frozenset(string.ascii_letters + string.digits)
+_OTHER_ASCII = "".join(chr(c) for c in range(128) if chr(c) not in _ALNUM)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A memory, ready for a context.
+
+    ``last`` and ``followed`` are the tokens of ``text`` at a context's end and with a separator behind it;
+    ``accessed`` is when it was last used, in seconds since the epoch; ``frequency`` is ln(1 + accesses).
+    """
+
+    memory: Memory
+    id: int
+    text: str
+    last: int
+    followed: int
+    accessed: float
+    frequency: float
+
+
+class Prepared:
+    """The items of one working set after the other; what it keeps of the last one changes no answer."""
+
+    def __init__(self, tokenizer: str = tokens.DEFAULT) -> None:
+        self.tokenizer = tokenizer
+        self._memories: list[Memory] = []
+        self._known: dict[int, Item] = {}  # by id, all of them
+        self._items: list[Item] = []
+        self._index: Index | None = None  # made with the first query
+        self._indexed: list[Item] = []
+
+    def items(self, memories: Iterable[Memory]) -> list[Item]:
+        """The items of these memories, the highest id first; blank ones are left out."""
+        given = list(memories)
+        if given != self._memories:  # quick for the same objects
+            known = self._known
+            self._known = {m.id: self._item(m, known.get(m.id)) for m in sorted(given, key=lambda m: -m.id)}
+            self._memories, self._items = given, [i for i in self._known.values() if i.text]
+        return self._items
+
+    def scores(self, query: str) -> dict[int, float]:
+        """How well the last memories match a query: BM25 by id, of those that share a word with it."""
+        if self._index is None:
+            self._index = Index()
+        if self._indexed is not self._items:
+            self._index.update({item.id: item.text for item in self._items})
+            self._indexed = self._items
+        return self._index.scores(query)
+
+    def _item(self, memory: Memory, before: Item | None) -> Item:
+        if before is not None and before.memory is memory:
+            return before
+        if before is not None and before.memory.content == memory.content:  # accessed again
+            text, last, followed = before.text, before.last, before.followed
+        else:
+            text = without_leading_lines(memory.content)
+            last = tokens.count(text, self.tokenizer)
+            followed = last + separated(text, self.tokenizer)
+        accessed = (memory.last_accessed_at or memory.remembered_at).timestamp()
+        return Item(memory, memory.id, text, last, followed, accessed, math.log1p(memory.access_count))
+
+
+def without_leading_lines(content: str) -> str:
+    """What is left of a content without the blank lines that it begins with; of a blank one, nothing."""
+    match = _LEADING_LINES.match(content)
+    return content[match.end() :] if match else content
+
+
+def separated(text: str, tokenizer: str = tokens.DEFAULT) -> int:
+    """How many tokens more a text is with a separator behind it."""
+    ending = text[len(text.rstrip(_OTHER_ASCII)) :]
+    if len(ending) < len(text) and text[-len(ending) - 1] in _ALNUM:
+        # a cut ends between an ASCII letter or digit and what else is ASCII: only the ending meets the separator
+        return _separated_ending(ending, tokenizer)
+    return tokens.count(text + SEPARATOR, tokenizer) - tokens.count(text, tokenizer)
+
+
+@lru_cache(maxsize=1024)
+def _separated_ending(ending: str, tokenizer: str) -> int:
+    return tokens.count(ending + SEPARATOR, tokenizer) - tokens.count(ending, tokenizer)

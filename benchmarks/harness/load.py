@@ -41,3 +41,30 @@ async def closed(
         for _ in range(callers):
             group.create_task(caller())
     return Measured(tuple(latencies), len(latencies) / (time.perf_counter() - started))
+
+
+async def paced(
+    call: Callable[[int], Awaitable[None]], numbers: Iterator[int], *, rate: float, seconds: float, in_flight: int
+) -> float:
+    """Starts calls at a steady rate, whether or not the ones before were answered; returns the rate that was reached.
+
+    At most ``in_flight`` are unanswered at once: who cannot keep up is asked more slowly. An error of a call is raised.
+    """
+    started = time.perf_counter()
+    free = asyncio.Semaphore(in_flight)
+    count = round(rate * seconds)
+
+    async def one(number: int) -> None:
+        try:
+            await call(number)
+        finally:
+            free.release()
+
+    async with asyncio.TaskGroup() as group:
+        for place, number in enumerate(islice(numbers, count)):
+            ahead = started + place / rate - time.perf_counter()
+            if ahead > 0:
+                await asyncio.sleep(ahead)
+            await free.acquire()
+            group.create_task(one(number))
+    return count / (time.perf_counter() - started)

@@ -178,17 +178,38 @@ async def _listen(dsn: str, groups: list[Group]) -> None:
 
 
 @asynccontextmanager
-async def open_writer(dsn: str, *, groups: int, callers: int) -> AsyncIterator[HtmWriter]:  # noqa: ARG001
-    """Groups of three members each."""
+async def open_groups(dsn: str, *, groups: int, members: int) -> AsyncIterator[HtmWriter]:
+    """The tables, and groups of so many robots, whose first one writes."""
     async with await Connection.connect(dsn, autocommit=True) as connection:
         await connection.execute(SCHEMA.encode())
         await connection.execute(VECTOR_INDEX)
-        made = await make_groups(connection, groups, MEMBERS)
+        made = await make_groups(connection, groups, members)
     pool = AsyncConnectionPool(dsn, min_size=POOL_SIZE, max_size=POOL_SIZE, kwargs={"autocommit": True}, open=False)
     async with pool:
-        listener = asyncio.create_task(_listen(dsn, made))
+        yield HtmWriter(dsn, pool, made)
+
+
+@asynccontextmanager
+async def open_writer(dsn: str, *, groups: int, callers: int) -> AsyncIterator[HtmWriter]:  # noqa: ARG001
+    """Groups of three members each, and the listening thread of their process."""
+    async with open_groups(dsn, groups=groups, members=MEMBERS) as writer:
+        listener = asyncio.create_task(_listen(dsn, writer.groups))
         try:
-            yield HtmWriter(dsn, pool, made)
+            yield writer
         finally:
             listener.cancel()
             await asyncio.wait([listener])
+
+
+LATE = "SELECT DISTINCT node_id FROM robot_nodes WHERE robot_id = ANY(%s) AND working_memory AND robot_id <> %s"
+
+
+async def sync_robot(connection: Connection, group: Group, robot: int) -> int:
+    """What a robot that joins is given (``RobotGroup#sync_robot``): a row for each shared node; how many."""
+    nodes = await _fetch(connection, LATE, group.members, robot)
+    for (node,) in nodes:
+        await _fetch(connection, FIND_LINK, robot, node)
+        async with connection.transaction():
+            await _fetch(connection, LINK_IS_NEW, robot, node)
+            await _fetch(connection, ADD_LINK, robot, node, True)
+    return len(nodes)

@@ -49,6 +49,7 @@ class HttpWriter:
     """``POST /v1/memories``; each caller takes a free connection."""
 
     free: asyncio.LifoQueue[Connection]
+    pid: int
 
     async def remember(self, group: int, text: Text) -> None:  # noqa: ARG002
         """Remembers through the API."""
@@ -80,9 +81,10 @@ async def open_robot(dsn: str, settings: GroupSettings) -> AsyncIterator[RobotPr
 
 
 @asynccontextmanager
-async def open_writer(dsn: str, *, callers: int) -> AsyncIterator[HttpWriter]:
+async def open_writer(dsn: str, *, callers: int, settings: GroupSettings) -> AsyncIterator[HttpWriter]:
     """A robot with so many connections to it."""
-    async with open_robot(dsn, GroupSettings(max_tokens=ours.MAX_TOKENS)) as robot:
+    async with open_robot(dsn, settings) as robot:
+        assert robot.process is not None
         head = (
             f"POST /v1/memories HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {robot.token}\r\n"
             "Content-Type: application/json\r\n"
@@ -92,7 +94,7 @@ async def open_writer(dsn: str, *, callers: int) -> AsyncIterator[HttpWriter]:
         for reader, writer in opened:
             free.put_nowait(Connection(reader, writer, head))
         try:
-            yield HttpWriter(free)
+            yield HttpWriter(free, robot.process.pid)
         finally:
             for _, writer in opened:
                 writer.close()

@@ -18,6 +18,7 @@ from benchmarks.harness import load, machine, options, postgres, report
 from benchmarks.harness.figures import Figures, median_of_rounds, percentile, rotated
 from benchmarks.harness.texts import Text, text
 from benchmarks.harness.vectors import embed
+from robotgroups.models import GroupSettings
 
 KEYS = (
     "c1_p50_ms", "c1_p99_ms", "c1_per_s", "c16_per_s", "c16_p99_ms", "c64_per_s", "groups100_c16_per_s",
@@ -134,25 +135,23 @@ async def run(chosen: options.Options) -> None:
     stock = Stock(QUICK_STOCK if chosen.quick else STOCK)
     with postgres.server() as server:
         facts = machine.facts(server.settings())
-        details: dict[str, dict[str, list[Figures]]] = {}
+        details: dict[str, list[Figures]] = {}
         for workload in WORKLOADS:
             report.say(f"{workload.name}: {workload.callers} callers, {workload.groups} groups")
             for name, rounds in (await compare(server, workload, stock, chosen)).items():
-                details.setdefault(name, {})[workload.name] = rounds
+                details.setdefault(name, []).extend(rounds)
         report.say("http: the robot's API")
-        details["ours"]["http"] = await http(server, stock, chosen)
-    measured = {
-        name: {key: value for rounds in of.values() for key, value in median_of_rounds(rounds).items() if key in KEYS}
-        for name, of in details.items()
-    }
-    report.publish(report.result("remember", KEYS, measured, chosen.peers, facts), chosen, {"rounds": details})
+        details["ours"].extend(await http(server, stock, chosen))
+    measured = {name: median_of_rounds(rounds) for name, rounds in details.items()}
+    report.publish(report.result("remember", KEYS, measured, chosen.peers, facts), chosen, measured, details)
 
 
 async def http(server: postgres.Server, stock: Stock, chosen: options.Options) -> list[Figures]:
     """The rounds through a robot's process."""
     seconds, warm_up = (QUICK_SECONDS, QUICK_WARM_UP) if chosen.quick else (SECONDS, WARM_UP)
     rounds: list[Figures] = []
-    async with http_robot.open_writer(server.database("http"), callers=16) as writer:
+    settings = GroupSettings(max_tokens=ours.MAX_TOKENS)
+    async with http_robot.open_writer(server.database("http"), callers=HTTP_16.callers, settings=settings) as writer:
         numbers = count()
         await Turns(writer, HTTP_16, stock, numbers).take(WARM_UP_SECONDS, warm_up)
         for _ in range(chosen.rounds):

@@ -91,6 +91,7 @@ async def pairs(server: postgres.Server, listeners: int, chosen: options.Options
 async def announcing(server: postgres.Server, listeners: int, chosen: options.Options) -> dict[str, list[Figures]]:
     """The rounds of each contender with so many listeners, at each rate."""
     rounds: dict[str, list[Figures]] = {}
+    prefix = "" if chosen.quick or listeners == KEY_LISTENERS else f"listeners{listeners}_"
     number_of_rounds = chosen.rounds if listeners == KEY_LISTENERS else min(chosen.rounds, OTHER_ROUNDS)
     async with pairs(server, listeners, chosen) as made:
         for number in range(number_of_rounds):
@@ -99,9 +100,9 @@ async def announcing(server: postgres.Server, listeners: int, chosen: options.Op
                 for rate in RATES:
                     reached, took = await made[name].turn(rate, QUICK_SECONDS if chosen.quick else SECONDS)
                     kept_up = reached >= REACHED * rate
-                    figures[f"r{rate}_reached_per_s"] = reached
-                    figures[f"r{rate}_p50_ms"] = percentile(took, 50) if kept_up else None
-                    figures[f"r{rate}_p99_ms"] = percentile(took, 99) if kept_up else None
+                    figures[f"{prefix}r{rate}_reached_per_s"] = reached
+                    figures[f"{prefix}r{rate}_p50_ms"] = percentile(took, 50) if kept_up else None
+                    figures[f"{prefix}r{rate}_p99_ms"] = percentile(took, 99) if kept_up else None
                 rounds.setdefault(name, []).append(figures)
     return rounds
 
@@ -110,25 +111,16 @@ async def run(chosen: options.Options) -> None:
     """Announcements, then catching up and warming up."""
     with postgres.server() as server:
         facts = machine.facts(server.settings())
-        details: dict[str, dict[str, list[Figures]]] = {}
+        details: dict[str, list[Figures]] = {}
         for listeners in QUICK_LISTENERS if chosen.quick else LISTENERS:
             report.say(f"{listeners} listening processes, {RATES[0]} and {RATES[1]} writes a second")
             for name, rounds in (await announcing(server, listeners, chosen)).items():
-                details.setdefault(name, {})[f"listeners{listeners}"] = rounds
+                details.setdefault(name, []).extend(rounds)
         report.say("catch up with 10,000 changes; warm up with 32,000 tokens")
         for name, rounds in (await catch_up.compare(server, chosen)).items():
-            details.setdefault(name, {})["catch_up"] = rounds
-    key = f"listeners{QUICK_LISTENERS[0] if chosen.quick else KEY_LISTENERS}"
-    measured = {
-        name: {
-            figure: value
-            for rounds in (of.get(key, []), of["catch_up"])
-            for figure, value in median_of_rounds(rounds).items()
-            if figure in KEYS
-        }
-        for name, of in details.items()
-    }
-    report.publish(report.result("sync", KEYS, measured, chosen.peers, facts), chosen, {"rounds": details})
+            details.setdefault(name, []).extend(rounds)
+    measured = {name: median_of_rounds(rounds) for name, rounds in details.items()}
+    report.publish(report.result("sync", KEYS, measured, chosen.peers, facts), chosen, measured, details)
 
 
 def main() -> None:

@@ -48,11 +48,13 @@ async def paced(
 ) -> float:
     """Starts calls at a steady rate, whether or not the ones before were answered; returns the rate that was reached.
 
-    At most ``in_flight`` are unanswered at once: who cannot keep up is asked more slowly. An error of a call is raised.
+    At most ``in_flight`` are unanswered at once: who cannot keep up is asked more slowly, and no longer than for twice
+    ``seconds``. An error of a call is raised.
     """
     started = time.perf_counter()
     free = asyncio.Semaphore(in_flight)
     count = round(rate * seconds)
+    asked = 0
 
     async def one(number: int) -> None:
         try:
@@ -66,5 +68,8 @@ async def paced(
             if ahead > 0:
                 await asyncio.sleep(ahead)
             await free.acquire()
+            if time.perf_counter() - started > 2 * seconds and asked:
+                break
             group.create_task(one(number))
-    return count / (time.perf_counter() - started)
+            asked += 1
+    return asked / (time.perf_counter() - started)

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 from benchmarks.harness.figures import Figures
-from benchmarks.harness.report import shown
+from benchmarks.harness.report import Result, shown
 
 mpl.use("Agg")
 
@@ -20,9 +20,10 @@ COLOURS = {"ours": "#1a6faf", "limit": "#8a8a8a"}
 PEER = "#d9a441"
 
 
-def draw(name: str, columns: Mapping[str, Figures], path: Path) -> None:
+def draw(what: Result, path: Path) -> None:
     """Writes the PNG. Panels are in the figures' order; a contender without the figure has a dash."""
-    keys = list(columns["ours"])
+    columns = {"ours": what.figures, "limit": what.limit, **what.peers}
+    keys = [key for key in what.figures if any(figures[key] is not None for figures in columns.values())]
     rows = math.ceil(len(keys) / PER_ROW)
     height = 0.32 * len(columns) + 0.7
     figure, axes = plt.subplots(rows, PER_ROW, figsize=(13, rows * height + 0.5), squeeze=False)
@@ -31,7 +32,7 @@ def draw(name: str, columns: Mapping[str, Figures], path: Path) -> None:
             axis.axis("off")
             continue
         _panel(axis, keys[place], columns)
-    figure.suptitle(f"bench-{name}: ours, the limit and peers in one run")
+    figure.suptitle(f"bench-{what.name}: ours, the limit and peers in one run")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -34,14 +34,12 @@ def result(
     peers: Sequence[str],
     machine: Mapping[str, object],
 ) -> Result:
-    """The result of what was ``measured`` by contender: "ours", "limit" and the peers; absent ones have no figure."""
-    return Result(
-        name,
-        complete(keys, measured.get("ours", {})),
-        complete(keys, measured.get("limit", {})),
-        {peer: complete(keys, measured.get(peer, {})) for peer in peers},
-        machine,
-    )
+    """The result of what was ``measured`` by contender: "ours", "limit" and the peers; absent ones have no figure.
+
+    What was measured under other ``keys`` is for the table alone.
+    """
+    ours, limit, *others = (complete(keys, measured.get(contender, {})) for contender in ("ours", "limit", *peers))
+    return Result(name, ours, limit, dict(zip(peers, others, strict=True)), machine)
 
 
 def say(text: str) -> None:
@@ -49,19 +47,21 @@ def say(text: str) -> None:
     print(f"==> {text}", file=sys.stderr, flush=True)
 
 
-def publish(what: Result, options: Options, details: Mapping[str, object]) -> None:
-    """Shows the result; the file has ``details`` as well, which the last line has not."""
-    columns = {"ours": what.figures, "limit": what.limit, **what.peers}
+def publish(
+    what: Result, options: Options, measured: Mapping[str, Figures], details: Mapping[str, Sequence[Figures]]
+) -> None:
+    """Shows the result. The table has all that was ``measured``; the file has the rounds in ``details`` as well."""
+    columns = {name: measured.get(name, {}) for name in ("ours", "limit", *what.peers)}
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(_table(what, columns))
     options.results.mkdir(parents=True, exist_ok=True)
     stem = options.results / f"{what.name}-{datetime.now(UTC):%Y-%m-%d}"
-    document = asdict(what) | {"details": dict(details)}
+    document = asdict(what) | {"details": {name: list(rounds) for name, rounds in details.items()}}
     Path(f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
     if options.picture:
         from benchmarks.harness.picture import draw  # noqa: PLC0415  matplotlib is heavy, and only in the bench group
 
-        draw(what.name, columns, Path(f"{stem}.png"))
+        draw(what, Path(f"{stem}.png"))
     say(f"written: {stem}.json" + (" and .png" if options.picture else ""))
     print(json.dumps(asdict(what)), flush=True)
 
@@ -71,8 +71,10 @@ def _table(what: Result, columns: Mapping[str, Figures]) -> Table:
     table.add_column("figure")
     for name in columns:
         table.add_column(name, justify="right")
-    for key in what.figures:
-        table.add_row(key, *(shown(figures[key]) for figures in columns.values()))
+    others = {key for figures in columns.values() for key in figures} - what.figures.keys()
+    for key in (*what.figures, *sorted(others)):
+        style = "dim" if key in others else None
+        table.add_row(key, *(shown(figures.get(key)) for figures in columns.values()), style=style)
     return table
 
 

@@ -38,9 +38,18 @@ Embed = Callable[[str], list[float]]
 class Searcher(Protocol):
     """Finds memories of a corpus that it has loaded."""
 
-    strategies: frozenset[Strategy]
+    @property
+    def strategies(self) -> frozenset[Strategy]:
+        """How it can search."""
 
     async def search(
         self, strategy: Strategy, query: Query, vector: Sequence[float], limit: int, *, tagged: bool = False
     ) -> list[int]:
         """The numbers of the best texts of the query's group, best first; with its tag only, if ``tagged``."""
+
+
+class OpenSearcher(Protocol):
+    """Opens a searcher over the staged corpus; the connection string leads to a schema of its own, of this name."""
+
+    def __call__(self, dsn: str, schema: str) -> AbstractAsyncContextManager[Searcher]:
+        """Open it."""

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks.harness.texts import Text
+from benchmarks.contenders import Strategy
+from benchmarks.corpus import GROUPS, fill
+from benchmarks.harness.texts import Query, Text
 from robotgroups import migrations
 from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.robot import HostedRobot
@@ -50,3 +52,45 @@ async def open_writer(dsn: str, *, groups: int, callers: int) -> AsyncIterator[O
             group_id = await declare(store, number, settings)
             robots.append(await stack.enter_async_context(HostedRobot(store, group_id, ACTIVE)))
         yield OurWriter(tuple(robots))
+
+
+# Written as the library would: what remember does with a text, without the working set and the change feed.
+FILL = """
+INSERT INTO robotgroups.memories (group_id, content, content_hash, originator, tokens, tags, lexemes)
+SELECT g.id, c.content, sha256(convert_to(c.content, 'UTF8')), '{active}', 37, ARRAY[c.tag],
+    to_tsvector('english', c.content)
+FROM corpus c JOIN robotgroups.groups g ON g.name = 'group-' || c.group_number ORDER BY c.number
+"""
+# The lead's schema of embeddings is to come: vector and hybrid follow it.
+STRATEGIES = frozenset({Strategy.FULLTEXT})
+
+
+@dataclass(frozen=True)
+class OurSearcher:
+    """``recall`` of each group's active robot."""
+
+    robots: tuple[HostedRobot, ...]
+    strategies = STRATEGIES
+
+    async def search(
+        self,
+        strategy: Strategy,
+        query: Query,
+        vector: Sequence[float],  # noqa: ARG002
+        limit: int,
+        *,
+        tagged: bool = False,
+    ) -> list[int]:
+        """Recalls; the texts' numbers are their last words."""
+        found = await self.robots[query.group].recall(
+            query.words, limit=limit, strategy=strategy.value, tags=[query.tag] if tagged else []
+        )
+        return [int(memory.content.rpartition(" ")[2].removeprefix("corpus")) for memory in found]
+
+
+@asynccontextmanager
+async def open_searcher(dsn: str, schema: str) -> AsyncIterator[OurSearcher]:  # noqa: ARG001
+    """Groups with the corpus as their long-term memory."""
+    async with open_writer(dsn, groups=GROUPS, callers=1) as writer:
+        await fill(dsn, "robotgroups", FILL.format(active=ACTIVE))
+        yield OurSearcher(writer.robots)

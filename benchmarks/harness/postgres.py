@@ -37,6 +37,11 @@ class Server:
             connection.execute("CREATE EXTENSION vector")
         return self.running.dsn(name, OWNER)
 
+    def drop(self, name: str) -> None:
+        """Removes a database, and who is connected to it."""
+        with psycopg.connect(self.running.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
     def superuser(self, dsn: str) -> str:
         """A superuser's connection string of the same database."""
         return conninfo.make_conninfo(dsn, user="postgres")

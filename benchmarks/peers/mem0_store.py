@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +17,12 @@ from typing import Any
 os.environ["MEM0_TELEMETRY"] = "False"
 os.environ.setdefault("MEM0_DIR", os.path.join(gettempdir(), f"mem0-{os.getpid()}"))
 
-from mem0.vector_stores.pgvector import PGVector
+from mem0.utils.scoring import get_bm25_params, normalize_bm25, score_and_rank
+from mem0.vector_stores.pgvector import OutputData, PGVector
 
-from benchmarks.contenders import Embed, OpenWriter
-from benchmarks.harness.texts import Text
+from benchmarks.contenders import Embed, OpenWriter, Strategy
+from benchmarks.corpus import fill
+from benchmarks.harness.texts import Query, Text
 from benchmarks.harness.vectors import DIMENSIONS
 
 CONNECTIONS = 5  # its default
@@ -71,3 +73,57 @@ def open_writer(embed: Embed) -> OpenWriter:
         opened.connection_pool.close()
 
     return opened
+
+
+FILL = """
+INSERT INTO mem0 (id, vector, payload)
+SELECT gen_random_uuid(), embedding, jsonb_build_object('data', content, 'text_lemmatized', content,
+    'hash', md5(content), 'user_id', group_number::text, 'tag', tag, 'number', number,
+    'created_at', '2026-01-01T00:00:00+00:00', 'updated_at', '2026-01-01T00:00:00+00:00') FROM corpus
+"""
+THRESHOLD = 0.1  # its default
+POOL = 60  # candidates of each search, for a limit of 15 or less
+
+
+@dataclass(frozen=True)
+class Mem0Searcher:
+    """``search``, ``keyword_search``, and both with its own scoring, as its memory's search does (but for entities)."""
+
+    store: PGVector
+    strategies = frozenset(Strategy)
+
+    async def search(
+        self, strategy: Strategy, query: Query, vector: Sequence[float], limit: int, *, tagged: bool = False
+    ) -> list[int]:
+        """Searches the group's user. It blocks; nothing else runs meanwhile."""
+        filters = {"user_id": str(query.group)} | ({"tag": query.tag} if tagged else {})
+        if strategy is Strategy.VECTOR:
+            return _numbers(self.store.search(query.words, list(vector), limit, filters))
+        if strategy is Strategy.FULLTEXT:
+            return _numbers(self.store.keyword_search(query.words, limit, filters) or [])
+        return self._hybrid(query.words, list(vector), limit, filters)
+
+    def _hybrid(self, words: str, vector: list[float], limit: int, filters: dict[str, str]) -> list[int]:
+        semantic = self.store.search(words, vector, POOL, filters)
+        keyword = self.store.keyword_search(words, POOL, filters) or []
+        middle, steepness = get_bm25_params(words, lemmatized=words)
+        ranked = score_and_rank(
+            semantic_results=[{"id": r.id, "score": r.score, "payload": r.payload} for r in semantic],
+            bm25_scores={str(r.id): normalize_bm25(r.score, middle, steepness) for r in keyword if r.score},
+            entity_boosts={}, threshold=THRESHOLD, top_k=limit,
+        )  # fmt: skip
+        return [int(found["payload"]["number"]) for found in ranked]
+
+
+def _numbers(found: Sequence[OutputData]) -> list[int]:
+    return [int((result.payload or {})["number"]) for result in found]
+
+
+@asynccontextmanager
+async def open_searcher(dsn: str, schema: str) -> AsyncIterator[Mem0Searcher]:
+    """The store with the corpus."""
+    opened = store(dsn)
+    opened.create_col()
+    await fill(dsn, schema, FILL)
+    yield Mem0Searcher(opened)
+    opened.connection_pool.close()

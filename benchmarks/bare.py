@@ -18,14 +18,13 @@ CREATE TABLE memories (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     group_id bigint NOT NULL,
     content text NOT NULL,
-    tags text[] NOT NULL,
     metadata jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now())
 """
-ONE = b"INSERT INTO memories (group_id, content, tags, metadata) VALUES (%s, %s, %s::text[], %s) RETURNING id"
+ONE = b"INSERT INTO memories (group_id, content, metadata) VALUES (%s, %s, %s) RETURNING id"
 MANY = b"""
-INSERT INTO memories (group_id, content, tags, metadata)
-SELECT g, c, ARRAY[t], '{}' FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS x (g, c, t) RETURNING id
+INSERT INTO memories (group_id, content, metadata)
+SELECT g, c, '{}' FROM unnest(%s::bigint[], %s::text[]) AS x (g, c) RETURNING id
 """
 
 
@@ -37,7 +36,7 @@ class Lone:
 
     async def remember(self, group: int, text: Text) -> None:
         """One INSERT and its commit."""
-        cursor = await self.connection.execute(ONE, (group, text.content, [text.tag], Jsonb({})), prepare=True)
+        cursor = await self.connection.execute(ONE, (group, text.content, Jsonb({})), prepare=True)
         await cursor.fetchone()
 
 
@@ -60,7 +59,7 @@ class Batched:
     async def _write(self) -> None:
         while self.waiting:
             batch, self.waiting = self.waiting, []
-            columns = [g for g, _, _ in batch], [t.content for _, t, _ in batch], [t.tag for _, t, _ in batch]
+            columns = [g for g, _, _ in batch], [t.content for _, t, _ in batch]
             try:
                 cursor = await self.connection.execute(MANY, columns, prepare=True)
                 await cursor.fetchall()

@@ -6,8 +6,9 @@ All stand in one database, each contender in a schema of its own; the corpus is 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -73,17 +74,31 @@ def _rows(first: int, last: int) -> bytes:
 def stage(dsn: str, size: int, *, kind: str) -> None:
     """Makes the corpus' table with so many texts; their making is spread over the processors."""
     starts = range(0, size, CHUNK)
-    with (
-        psycopg.connect(dsn, autocommit=True) as connection,
-        ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers,
-    ):
-        connection.execute(STAGE.format(f"{kind}({vectors.DIMENSIONS})").encode())
+    with _staging(dsn, kind) as connection, ProcessPoolExecutor(len(os.sched_getaffinity(0))) as workers:
         for first in range(0, len(starts), AT_ONCE):
             some = starts[first : first + AT_ONCE]
             made = workers.map(_rows, some, [min(start + CHUNK, size) for start in some])
             with connection.cursor() as cursor, cursor.copy("COPY corpus FROM STDIN") as copy:
                 for rows in made:
                     copy.write(rows)
+
+
+def stage_these(dsn: str, rows: Iterable[tuple[int, int, str, str, str]]) -> None:
+    """Makes the corpus' table with these: number, group, content, tag, vector as pgvector reads it."""
+    with (
+        _staging(dsn, "vector") as connection,
+        connection.cursor() as cursor,
+        cursor.copy("COPY corpus FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
+
+
+@contextmanager
+def _staging(dsn: str, kind: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(STAGE.format(f"{kind}({vectors.DIMENSIONS})").encode())
+        yield connection
         connection.execute("ANALYZE corpus")
 
 

@@ -54,7 +54,7 @@ class HttpWriter:
     async def remember(self, group: int, text: Text) -> None:  # noqa: ARG002
         """Remembers through the API."""
         connection = await self.free.get()
-        await connection.post(json.dumps({"content": text.content, "tags": [text.tag]}).encode())
+        await connection.post(json.dumps({"content": text.content}).encode())
         self.free.put_nowait(connection)
 
 

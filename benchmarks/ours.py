@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks.contenders import Strategy
+import psycopg
+
+from benchmarks.contenders import Embed, OpenSearcher, Strategy
 from benchmarks.corpus import GROUPS, fill
 from benchmarks.harness.texts import Query, Text
 from robotgroups import migrations
@@ -36,7 +38,7 @@ class OurWriter:
 
     async def remember(self, group: int, text: Text) -> None:
         """Remembers through the group's active robot."""
-        await self.robots[group].remember(text.content, tags=[text.tag])
+        await self.robots[group].remember(text.content)
 
 
 @asynccontextmanager
@@ -54,43 +56,87 @@ async def open_writer(dsn: str, *, groups: int, callers: int) -> AsyncIterator[O
         yield OurWriter(tuple(robots))
 
 
-# Written as the library would: what remember does with a text, without the working set and the change feed.
-FILL = """
-INSERT INTO robotgroups.memories (group_id, content, content_hash, originator, tokens, tags, lexemes)
-SELECT g.id, c.content, sha256(convert_to(c.content, 'UTF8')), '{active}', 37, ARRAY[c.tag],
-    to_tsvector('english', c.content)
+# What remember, the lexemes' making and the embedding in the background leave behind, for the corpus.
+FILL = (
+    """
+INSERT INTO robotgroups.memories (space_id, group_id, content, content_hash, originator, tokens, tags, metadata)
+SELECT g.space_id, g.id, c.content, robotgroups.memory_hash(c.content, '{}'), 'active', 37, ARRAY[c.tag],
+    jsonb_build_object('number', c.number)
 FROM corpus c JOIN robotgroups.groups g ON g.name = 'group-' || c.group_number ORDER BY c.number
-"""
-# The lead's schema of embeddings is to come: vector and hybrid follow it.
-STRATEGIES = frozenset({Strategy.FULLTEXT})
+""",
+    "SELECT robotgroups.lex(id, 2000000000) FROM robotgroups.groups",
+    """
+INSERT INTO robotgroups.embedding_models (space_id, provider, model, dimensions, config)
+SELECT space_id, 'bench', 'projection', (SELECT vector_dims(embedding::vector) FROM corpus LIMIT 1), '{}'
+FROM robotgroups.groups
+""",
+    """
+UPDATE robotgroups.spaces s SET serving_model = e.id, target_model = e.id
+FROM robotgroups.embedding_models e WHERE e.space_id = s.id
+""",
+    """
+INSERT INTO robotgroups.embeddings (model_id, memory_id, embedding)
+SELECT e.id, m.id, c.embedding::vector FROM robotgroups.memories m
+JOIN robotgroups.embedding_models e ON e.space_id = m.space_id
+JOIN corpus c ON c.number = (m.metadata->>'number')::bigint
+""",
+)
+MODEL = (
+    "SELECT s.serving_model FROM robotgroups.groups g JOIN robotgroups.spaces s ON s.id = g.space_id WHERE g.id = %s"
+)
+
+
+class AskingRobot(HostedRobot):
+    """A robot whose queries are embedded by the benchmark: no model is measured, neither ours nor the peers'."""
+
+    embed: Embed
+    model: int
+
+    async def embed_query(self, text: str) -> tuple[int, list[float]]:
+        """The model of the corpus' vectors, and the query's vector."""
+        return self.model, self.embed(text)
 
 
 @dataclass(frozen=True)
 class OurSearcher:
     """``recall`` of each group's active robot."""
 
-    robots: tuple[HostedRobot, ...]
-    strategies = STRATEGIES
+    robots: tuple[AskingRobot, ...]
+    strategies = frozenset(Strategy)
 
     async def search(
         self,
         strategy: Strategy,
         query: Query,
-        vector: Sequence[float],  # noqa: ARG002
+        vector: Sequence[float],  # noqa: ARG002  the robot embeds the query itself
         limit: int,
         *,
         tagged: bool = False,
     ) -> list[int]:
-        """Recalls; the texts' numbers are their last words."""
+        """Recalls."""
         found = await self.robots[query.group].recall(
             query.words, limit=limit, strategy=strategy.value, tags=[query.tag] if tagged else []
         )
-        return [int(memory.content.rpartition(" ")[2].removeprefix("corpus")) for memory in found]
+        return [int(memory.metadata["number"]) for memory in found]
 
 
-@asynccontextmanager
-async def open_searcher(dsn: str, schema: str) -> AsyncIterator[OurSearcher]:  # noqa: ARG001
-    """Groups with the corpus as their long-term memory."""
-    async with open_writer(dsn, groups=GROUPS, callers=1) as writer:
-        await fill(dsn, "robotgroups", FILL.format(active=ACTIVE))
-        yield OurSearcher(writer.robots)
+def open_searcher(embed: Embed) -> OpenSearcher:
+    """Opens groups with the corpus as their long-term memory, and this embedding of queries."""
+
+    @asynccontextmanager
+    async def opened(dsn: str, schema: str) -> AsyncIterator[OurSearcher]:  # noqa: ARG001
+        await migrations.migrate(dsn)
+        async with await Store.open(dsn) as store, AsyncExitStack() as stack:
+            ids = [await declare(store, n, GroupSettings(max_tokens=MAX_TOKENS)) for n in range(GROUPS)]
+            await fill(dsn, "robotgroups", *FILL)
+            robots = []
+            async with await psycopg.AsyncConnection.connect(dsn) as connection:
+                for group_id in ids:
+                    robot = AskingRobot(store, group_id, ACTIVE)
+                    row = await (await connection.execute(MODEL, (group_id,))).fetchone()
+                    assert row is not None
+                    robot.embed, robot.model = embed, row[0]
+                    robots.append(await stack.enter_async_context(robot))
+            yield OurSearcher(tuple(robots))
+
+    return opened

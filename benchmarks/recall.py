@@ -35,7 +35,7 @@ HTM_VECTORS = 10_000
 
 def searchers(chosen: Sequence[str], embed: Embed, size: int, kind: str) -> dict[str, OpenSearcher]:
     """How each contender is opened. LangGraph's store without an index finds nothing by content."""
-    opened: dict[str, OpenSearcher] = {"ours": ours.open_searcher, "limit": bare_recall.of_kind(kind)}
+    opened: dict[str, OpenSearcher] = {"ours": ours.open_searcher(embed), "limit": bare_recall.of_kind(kind)}
     if "langgraph_index" in chosen:
         from benchmarks.peers import langgraph_store  # noqa: PLC0415
 
@@ -90,14 +90,32 @@ class Course:
         }
 
 
-async def found_of_truth(searcher: Searcher, exact: Searcher, questions: Sequence[Question], *, tagged: bool) -> float:
-    """Recall@10: the share of the exact ten nearest that the searcher's ten have."""
-    found = wanted = 0
-    for asked in questions:
-        truth = set(await exact.search(Strategy.VECTOR, asked.query, asked.vector, LIMIT, tagged=tagged))
-        got = set(await searcher.search(Strategy.VECTOR, asked.query, asked.vector, LIMIT, tagged=tagged))
-        found, wanted = found + len(truth & got), wanted + len(truth)
-    return found / wanted
+@dataclass(frozen=True)
+class Truth:
+    """The exact ten nearest of each question, in its group, and with its tag only."""
+
+    questions: Sequence[Question]
+    nearest: Mapping[bool, Sequence[frozenset[int]]]
+
+    @classmethod
+    async def told_by(cls, exact: Searcher, questions: Sequence[Question]) -> Truth:
+        """Asks a searcher that does without an index."""
+        nearest = {
+            tagged: [
+                frozenset(await exact.search(Strategy.VECTOR, q.query, q.vector, LIMIT, tagged=tagged))
+                for q in questions
+            ]
+            for tagged in (False, True)
+        }
+        return cls(questions, nearest)
+
+    async def found_by(self, searcher: Searcher, *, tagged: bool) -> float:
+        """Recall@10: the share of the exact ten that the searcher's ten have."""
+        found = 0
+        for asked, truth in zip(self.questions, self.nearest[tagged], strict=True):
+            got = await searcher.search(Strategy.VECTOR, asked.query, asked.vector, LIMIT, tagged=tagged)
+            found += len(truth.intersection(got))
+        return found / sum(map(len, self.nearest[tagged]))
 
 
 async def timed(made: Mapping[str, Searcher], course: Course, rounds: int, count: int) -> dict[str, list[Figures]]:
@@ -114,12 +132,12 @@ async def timed(made: Mapping[str, Searcher], course: Course, rounds: int, count
     return measured
 
 
-async def judged(made: Mapping[str, Searcher], exact: Searcher, questions: Sequence[Question]) -> dict[str, Figures]:
+async def judged(made: Mapping[str, Searcher], truth: Truth) -> dict[str, Figures]:
     """Recall@10 of those that search by vector, with and without a filter. HTM has no groups to be judged by."""
     return {
         name: {
-            "recall_at_10": await found_of_truth(searcher, exact, questions, tagged=False),
-            "recall_at_10_filtered": await found_of_truth(searcher, exact, questions, tagged=True),
+            "recall_at_10": await truth.found_by(searcher, tagged=False),
+            "recall_at_10_filtered": await truth.found_by(searcher, tagged=True),
         }
         for name, searcher in made.items()
         if Strategy.VECTOR in searcher.strategies and name != "htm"
@@ -140,7 +158,9 @@ async def measure(server: postgres.Server, label: str, size: int, chosen: option
         report.say("  ask")
         rounds = await timed(made, Course(label, questions, SECONDS), chosen.rounds, count)
         async with bare_recall.open_exact(corpus.in_schema(dsn, "of_limit"), kind=kind) as exact:
-            for name, figures in (await judged(made, exact, questions[:judges])).items():
+            report.say("  compare with the truth")
+            truth = await Truth.told_by(exact, questions[:judges])
+            for name, figures in (await judged(made, truth)).items():
                 rounds[name].append(
                     figures if label == "100k" else {f"{key}_{label}": value for key, value in figures.items()}
                 )

@@ -134,7 +134,7 @@ class HtmWriter:
         async with connection.transaction():
             await _fetch(connection, FIND_NODE, digest)
             await _fetch(connection, HASH_IS_NEW, digest)
-            node = (await _fetch(connection, ADD_NODE, text.content, digest, 37, Jsonb({"tag": text.tag})))[0][0]
+            node = (await _fetch(connection, ADD_NODE, text.content, digest, 37, Jsonb({})))[0][0]
             await _fetch(connection, FIND_LINK, robot, node)
             await _fetch(connection, LINK_IS_NEW, robot, node)
             link = (await _fetch(connection, ADD_LINK, robot, node, False))[0][0]

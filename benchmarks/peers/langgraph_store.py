@@ -22,7 +22,7 @@ class LangGraphWriter:
 
     async def remember(self, group: int, text: Text) -> None:
         """Puts it under the group's namespace."""
-        await self.store.aput(("group", str(group)), str(text.number), {"content": text.content, "tag": text.tag})
+        await self.store.aput(("group", str(group)), str(text.number), {"content": text.content})
 
 
 @asynccontextmanager

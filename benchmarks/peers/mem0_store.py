@@ -41,7 +41,7 @@ def payload(group: int, text: Text) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
     return {
         "data": text.content, "text_lemmatized": text.content, "hash": uuid.uuid4().hex, "user_id": str(group),
-        "tag": text.tag, "number": text.number, "created_at": now, "updated_at": now,
+        "created_at": now, "updated_at": now,
     }  # fmt: skip
 
 

@@ -136,7 +136,8 @@ def open_searcher(embed: Embed) -> OpenSearcher:
                     row = await (await connection.execute(MODEL, (group_id,))).fetchone()
                     assert row is not None
                     robot.embed, robot.model = embed, row[0]
-                    robots.append(await stack.enter_async_context(robot))
+                    await stack.enter_async_context(robot)
+                    robots.append(robot)
             yield OurSearcher(tuple(robots))
 
     return opened

@@ -35,7 +35,7 @@ class Server:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, sql.Identifier(OWNER)))
         with psycopg.connect(self.running.dsn(name), autocommit=True) as connection:
-            connection.execute("CREATE EXTENSION vector")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
         return self.running.dsn(name, OWNER)
 
     def drop(self, name: str) -> None:

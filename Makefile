@@ -21,7 +21,7 @@ COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started
 
-.PHONY: help venv bench-venv bench $(BENCHMARKS) reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+.PHONY: help venv bench-venv bench bench-smoke $(BENCHMARKS) reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ $(BENCH_VENV)/.installed: hack/venv.sh hack/locks/bench.txt pyproject.toml
 
 $(BENCHMARKS): bench-venv
 	@PYTHONPATH=$(BENCH_PATH) $(BENCH_VENV)/bin/python -m benchmarks.$(@:bench-%=%) $(BENCH_ARGS)
+
+bench-smoke: venv bench-venv ## do all benchmarks work, with all peers? (the tests do this without them)
+	BENCH_PYTHON=$(CURDIR)/$(BENCH_VENV)/bin/python BENCH_PEERS=langgraph,langgraph_index,mem0,htm \
+	  $(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS) tests/benchmarks
 
 bench: $(BENCHMARKS) ## all benchmarks, one after the other (BENCH_ARGS=--quick: does everything work?)
 

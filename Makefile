@@ -14,11 +14,14 @@ PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 # These tests wait more than they work: three at a time on two cores, each with servers of its own.
 PARALLEL := -n 3 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
+BENCH_VENV ?= .venv-bench
+BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support
+BENCHMARKS := bench-remember bench-sync bench-recall bench-context bench-memory bench-quality
 COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started
 
-.PHONY: help venv reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+.PHONY: help venv bench-venv bench bench-smoke $(BENCHMARKS) reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,7 +73,7 @@ unit: venv ## pure tests
 integration: venv programs ## tests on embedded Postgres (18, then 17) and on a real API server
 	@hack/test-packages.sh
 	@mkdir -p $(COVERAGE)
-	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) $(PARALLEL) tests/integration tests/migration tests/chart
+	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) $(PARALLEL) tests/integration tests/migration tests/chart tests/benchmarks
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
 	  $(PYTEST) $(PARALLEL) tests/integration/invariants tests/integration/engine tests/migration
 
@@ -79,6 +82,21 @@ e2e: load ## tests on the cluster
 	@$(IN_CLUSTER) tests=tests/e2e; \
 	if [ "$$($(PYTHON_IN_VENV) -m clusters kind)" = local ]; then tests="$$tests tests/local_cluster"; fi; set -x; \
 	COVERAGE_FILE=$(COVERAGE)/.coverage.e2e $(PYTEST) $$tests
+
+bench-venv: $(BENCH_VENV)/.installed ## make .venv-bench with the project and the peers that benchmarks compare it with
+
+$(BENCH_VENV)/.installed: hack/venv.sh hack/locks/bench.txt pyproject.toml
+	@hack/venv.sh $(BENCH_VENV) hack/locks/bench.txt
+	@touch $@
+
+$(BENCHMARKS): bench-venv
+	@PYTHONPATH=$(BENCH_PATH) $(BENCH_VENV)/bin/python -m benchmarks.$(@:bench-%=%) $(BENCH_ARGS)
+
+bench-smoke: venv bench-venv ## do all benchmarks work, with all peers? (the tests do this without them)
+	BENCH_PYTHON=$(CURDIR)/$(BENCH_VENV)/bin/python BENCH_PEERS=langgraph,langgraph_index,mem0,htm \
+	  $(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS) tests/benchmarks
+
+bench: $(BENCHMARKS) ## all benchmarks, one after the other (BENCH_ARGS=--quick: does everything work?)
 
 coverage: venv ## report what the tests of this checkout have covered
 	@cd $(COVERAGE) && $(CURDIR)/$(VENV)/bin/coverage combine --quiet --keep --rcfile=$(CURDIR)/pyproject.toml \

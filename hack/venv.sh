@@ -1,9 +1,11 @@
 #!/bin/sh
 # Makes the virtual environment (default .venv): the project itself, editable, with every extra and the tools, at the
-# versions that hack/locks/dev.txt names by hash. Needs Python 3.11 or later; installs Debian's packages when root.
+# versions that the lock (default hack/locks/dev.txt) names by hash. Needs Python 3.11 or later; installs Debian's
+# packages when root.
 set -eu
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
+lock=${2:-hack/locks/dev.txt}
 python=${PYTHON:-python3}
 uv_version=0.13.9
 
@@ -28,6 +30,6 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 uv=$(command -v uv) || uv=$venv/bin/uv
 [ -x "$uv" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
-"$uv" pip install --quiet --python "$venv/bin/python" --require-hashes --requirement hack/locks/dev.txt
+"$uv" pip install --quiet --python "$venv/bin/python" --require-hashes --requirement "$lock"
 "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 echo "    done in $(($(date +%s) - started)) s: virtual environment $venv" >&2

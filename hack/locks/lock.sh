@@ -1,6 +1,6 @@
 #!/bin/sh
 # Writes the locks anew from pyproject.toml (`make lock`): dev.txt is everything, on every Python that the project
-# supports; what goes into an image is the same versions, less what the image does without.
+# supports; what goes into an image, or beside the benchmarks' peers, is the same versions, less what it does without.
 set -eu
 cd "$(dirname "$0")/../.."
 locks=hack/locks
@@ -8,4 +8,5 @@ compile="uv pip compile --quiet --universal --python-version 3.11 --generate-has
 $compile pyproject.toml --all-extras --group dev --output-file $locks/dev.txt "$@"
 $compile pyproject.toml --extra robot --constraints $locks/dev.txt --output-file $locks/robot.txt
 $compile pyproject.toml --extra operator --constraints $locks/dev.txt --output-file $locks/operator.txt
+$compile pyproject.toml --extra embedded --extra robot --group bench --constraints $locks/dev.txt --output-file $locks/bench.txt
 echo hatchling | $compile - --constraints $locks/dev.txt --output-file $locks/build.txt

@@ -49,6 +49,7 @@ class RobotProcess:
     directory: Path
     port: int = field(default_factory=free_port)
     drain_seconds: float = 0.3
+    log_level: str = "debug"
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class RobotProcess:
             "ROBOTGROUPS_DSN_FILE": str(self.directory / "dsn"),
             "ROBOTGROUPS_TOKEN_FILE": str(self.directory / "token"),
             "ROBOTGROUPS_DRAIN_SECONDS": str(self.drain_seconds),
-            "ROBOTGROUPS_LOG_LEVEL": "debug",
+            "ROBOTGROUPS_LOG_LEVEL": self.log_level,
         }
 
     def start(self) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks: one module a figure, each with the limit and the peers in the same run (docs/benchmarks.md)."""

@@ -1,0 +1,1 @@
+"""What others do for the same task, behind the interfaces of ``benchmarks.contenders``."""

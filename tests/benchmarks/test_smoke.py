@@ -1,0 +1,152 @@
+"""Each benchmark runs, in seconds and without meaning, and says what it promises. None of its figures is asserted.
+
+Of the peers only HTM's statements are replayed here: the others are in the benchmarks' own virtual environment
+(``make bench-smoke`` runs these tests there, with all of them).
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 110
+PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
+PEERS = os.environ.get("BENCH_PEERS", "htm")
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}
+
+STRATEGIES = ["fulltext", "vector", "hybrid"]
+KEYS = {
+    "remember": [
+        "c1_p50_ms", "c1_p99_ms", "c1_per_s", "c16_per_s", "c16_p99_ms", "c64_per_s", "groups100_c16_per_s",
+        "http_c1_p50_ms", "http_c16_per_s",
+    ],
+    "sync": ["r100_p50_ms", "r100_p99_ms", "r1000_p50_ms", "r1000_p99_ms", "catch_up_10000_ms", "warm_up_ms"],
+    "recall": [
+        *(f"{s}_{size}_{p}_ms" for size in ("10k", "100k", "1m") for s in STRATEGIES for p in ("p50", "p99")),
+        "recall_at_10", "recall_at_10_filtered",
+    ],
+    "context": ["p99_ms"],
+    "memory": ["rss_mb", "pss_mb", "rss_empty_mb"],
+    "quality": [f"{s}_{figure}" for s in STRATEGIES for figure in ("recall_at_10", "mrr")],
+}  # fmt: skip
+HTTP = {"http_c1_p50_ms", "http_c16_per_s"}
+MILLION = {key for key in KEYS["recall"] if "_1m_" in key}
+TRUTH = {"recall_at_10", "recall_at_10_filtered"}
+LEXICAL = {key for key in KEYS["recall"] if key.startswith("fulltext") and key not in MILLION}
+NEAR = {key for key in KEYS["recall"] if key.startswith("vector") and key not in MILLION}
+# What there is not, by contender: no peer but HTM announces changes, LangGraph's store searches by vector alone, …
+NONE_OF: Mapping[str, Mapping[str, set[str]]] = {
+    "remember": dict.fromkeys(("limit", "langgraph", "langgraph_index", "mem0", "htm"), HTTP),
+    "sync": {
+        "htm": {"catch_up_10000_ms"},
+        **{name: set(KEYS["sync"]) for name in ("langgraph", "langgraph_index", "mem0")},
+    },
+    "recall": {
+        "ours": MILLION,
+        "limit": MILLION,
+        "langgraph": set(KEYS["recall"]),
+        "langgraph_index": set(KEYS["recall"]) - NEAR - TRUTH,
+        "mem0": MILLION,
+        "htm": MILLION | TRUTH,
+    },
+    "context": {name: {"p99_ms"} for name in ("langgraph", "langgraph_index", "mem0", "htm")},
+    "memory": {
+        "limit": {"rss_empty_mb"},
+        "htm": set(KEYS["memory"]),
+        **{name: {"rss_empty_mb"} for name in ("langgraph", "langgraph_index", "mem0")},
+    },
+    "quality": {
+        "langgraph": set(KEYS["quality"]),
+        "langgraph_index": {key for key in KEYS["quality"] if not key.startswith("vector")},
+    },
+}
+# A rate that a busy machine does not reach has no latency. In a quick run it may also be that nothing is found.
+MAY_BE_NONE = {"sync": {key for key in KEYS["sync"] if key.startswith("r1")}}
+MAY_BE_ZERO = {"quality": set(KEYS["quality"]), "recall": TRUTH}
+
+
+def command(name: str, results: Path) -> list[str]:
+    """`make bench-NAME`, without the picture: the tests' environment has no matplotlib."""
+    return [
+        PYTHON, "-m", f"benchmarks.{name}",
+        "--quick", "--peers", PEERS, "--no-picture", "--results", str(results),
+    ]  # fmt: skip
+
+
+def contenders(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    return {"ours": result["figures"], "limit": result["limit"], **result["peers"]}
+
+
+@pytest.mark.parametrize("name", list(KEYS))
+def test_the_last_line_is_the_result(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(name, tmp_path), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    *table, line = done.stdout.splitlines()
+    result = json.loads(line)
+    assert list(result) == ["name", "figures", "limit", "peers", "machine"]
+    assert result["name"] == name
+    assert list(result["peers"]) == PEERS.split(",")
+    for contender, figures in contenders(result).items():
+        assert list(figures) == KEYS[name]
+        missing = {key for key, value in figures.items() if value is None}
+        expected = NONE_OF[name].get(contender, set())
+        assert expected <= missing <= expected | MAY_BE_NONE.get(name, set()), contender
+        zeros = {key for key, value in figures.items() if value == 0}
+        assert zeros <= MAY_BE_ZERO.get(name, set()), contender
+    assert result["machine"]["postgres"]["fsync"] == "on"
+    assert result["machine"]["postgres"]["synchronous_commit"] == "on"
+    assert any(KEYS[name][0] in row for row in table)
+    (file,) = tmp_path.iterdir()
+    written = json.loads(file.read_text())
+    assert {key: written[key] for key in result} == result
+    assert list(written) == [*result, "details"]
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A directory for temporary files that Postgres' unprivileged user can reach."""
+    path = Path(tempfile.mkdtemp(prefix="bench-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def ended(pid: int, limit: float = 10) -> bool:
+    """Whether a process has ended, or does so soon: who has inherited it must take its exit code first."""
+    until = time.monotonic() + limit
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(number: signal.Signals, temporary: Path, tmp_path: Path) -> None:
+    environment = ENVIRONMENT | {"TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command("sync", tmp_path), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "listening processes" in process.stderr.readline()
+            (pid_file,) = temporary.glob("rg-pg-*/data/postmaster.pid")
+            postmaster = int(pid_file.read_text().splitlines()[0])
+            process.send_signal(number)
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode not in {0, -signal.SIGKILL}
+    assert ended(postmaster)
+    assert [path.name for path in temporary.iterdir() if path.name.startswith(("rg-", "bench-"))] == []
+    assert list(tmp_path.iterdir()) == []

@@ -93,7 +93,7 @@ ALTER TABLE robotgroups.memories DROP COLUMN lexemes;
 CREATE INDEX memories_space ON robotgroups.memories (space_id, id);
 CREATE INDEX memories_scope ON robotgroups.memories USING gin (scope) WHERE scope <> '{}';
 CREATE INDEX memories_tags ON robotgroups.memories USING gin (tags) WHERE tags <> '{}';
-CREATE INDEX memories_expiry ON robotgroups.memories (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX memories_expiry ON robotgroups.memories (space_id, expires_at) WHERE expires_at IS NOT NULL;
 
 -- Every remember writes memories and changes; a foreign key would look the space and the group up each time. A trigger does what the keys did.
 ALTER TABLE robotgroups.changes DROP CONSTRAINT changes_group_id_fkey;

@@ -128,7 +128,7 @@ BEGIN
     PERFORM assert_may_use(p_group);
     SELECT memory_json(m, w) INTO v FROM groups g JOIN memories m ON m.space_id = g.space_id
         LEFT JOIN working_memory w ON w.group_id = g.id AND w.memory_id = m.id
-        WHERE g.id = p_group AND m.id = p_memory;
+        WHERE g.id = p_group AND m.id = p_memory AND (m.expires_at IS NULL OR m.expires_at > now());
     IF NOT FOUND THEN RAISE EXCEPTION 'no memory has id %', p_memory USING ERRCODE = 'RG011'; END IF;
     RETURN v;
 END $$;

@@ -296,7 +296,7 @@ BEGIN
                 SELECT p_group, i.key, i.hash, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room
                 FROM unnest(v_items) WITH ORDINALITY i(ord, content, tokens, originator, tags, metadata, scope, key, expires_at, hash, id, known, error, message, place) WHERE i.key IS NOT NULL;
         END IF;
-        v_jobs := jobs_of(g.embedding, g.extraction);
+        v_jobs := CASE WHEN v_shared THEN jobs_for(g.space_id) ELSE jobs_of(g.embedding, g.extraction) END;
         IF v_tagged OR v_jobs <> '{}' THEN
             INSERT INTO jobs (space_id, memory_id, kind)
                 SELECT g.space_id, i.id, k.kind

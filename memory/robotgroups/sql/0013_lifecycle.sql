@@ -47,7 +47,7 @@ CREATE FUNCTION robotgroups.update_memory(p_group bigint, p_robot text, p_tenure
     OUT version integer, OUT revision bigint, OUT epoch bigint, OUT in_working_memory boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
 #variable_conflict use_column
-DECLARE g groups; v_robot text; o memories; m memories; x memories; v_group bigint; v_revision bigint; v_jobs text[] := '{}';
+DECLARE g groups; v_robot text; o memories; m memories; x memories; v_group bigint; v_revision bigint;
 BEGIN
     PERFORM assert_may_use(p_group);
     g := lock_memory(p_group);
@@ -68,10 +68,7 @@ BEGIN
             RAISE EXCEPTION 'memory % says this already, in the same scope%: update that one, or erase it first', x.id,
                 CASE WHEN x.forgotten_at IS NULL THEN '' ELSE ' (it is forgotten)' END USING ERRCODE = 'RG012';
         END IF;
-        m.propositions := NULL;
-        v_jobs := jobs_of(g.embedding, g.extraction);
     END IF;
-    IF m.tags <> o.tags THEN v_jobs := v_jobs || ARRAY['relate']; END IF;
     IF (m.content, m.tags, m.metadata) IS DISTINCT FROM (o.content, o.tags, o.metadata) THEN
         INSERT INTO memory_versions (memory_id, version, content, tokens, tags, metadata, since, replaced_by)
             VALUES (o.id, o.version, o.content, o.tokens, o.tags, o.metadata, coalesce(o.updated_at, o.created_at), v_robot);
@@ -79,10 +76,10 @@ BEGIN
         m.version := o.version + 1; m.updated_at := now();
     END IF;
     UPDATE memories y SET content = m.content, content_hash = m.content_hash, tokens = m.tokens, tags = m.tags, metadata = m.metadata,
-        expires_at = m.expires_at, propositions = m.propositions, version = m.version, updated_at = m.updated_at WHERE y.id = o.id;
-    IF m.content_hash <> o.content_hash THEN PERFORM reindex(g, m); END IF;
-    INSERT INTO jobs AS j (space_id, memory_id, kind) SELECT g.space_id, o.id, k.kind FROM unnest(v_jobs) k(kind)
-        ON CONFLICT (memory_id, kind) DO UPDATE SET attempts = 0, not_before = now(), claimed_by = NULL, error = NULL;
+        expires_at = m.expires_at, version = m.version, updated_at = m.updated_at WHERE y.id = o.id;
+    -- what else was made of the old content, its trigger sees to (content_changed)
+    IF m.content_hash <> o.content_hash THEN PERFORM relex(g, m); END IF;
+    IF m.tags <> o.tags THEN PERFORM queue_jobs(g.space_id, ARRAY[o.id], '{relate}'); END IF;
     -- M3: whoever holds it hears of it; its own group does in any case
     FOR v_group IN SELECT y.id FROM groups y WHERE y.space_id = g.space_id AND (y.id = p_group OR EXISTS (
             SELECT FROM working_memory w WHERE w.group_id = y.id AND w.memory_id = o.id)) ORDER BY y.id LOOP
@@ -122,8 +119,8 @@ BEGIN
     RETURN m;
 END $$;
 
--- Lexemes of the new text; vectors of the old one go. Lexemes are made under the space's row (lex): none can be of a text that is changed here.
-CREATE FUNCTION robotgroups.reindex(g robotgroups.groups, m robotgroups.memories) RETURNS void
+-- Lexemes of a new text, if it had some. They are made under the space's row (lex): none can be of a text that is being replaced here.
+CREATE FUNCTION robotgroups.relex(g robotgroups.groups, m robotgroups.memories) RETURNS void
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_to bigint;
 BEGIN
@@ -132,7 +129,6 @@ BEGIN
         INSERT INTO lexemes (memory_id, space_id, lexemes) VALUES (m.id, g.space_id, to_tsvector(g.language::regconfig, m.content))
             ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes;
     END IF;
-    DELETE FROM embeddings WHERE memory_id = m.id;
 END $$;
 
 -- What a memory says and has said, newest first: [{"version", "content", "tokens", "tags", "metadata", "since", "until", "replaced_by"}].
@@ -388,7 +384,7 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('retell', 'update_memory', 'patched', 'reindex', 'memory_history', 'feed_positions', 'feed_mentions', 'scrub',
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('retell', 'update_memory', 'patched', 'relex', 'memory_history', 'feed_positions', 'feed_mentions', 'scrub',
             'drop_from_working_memory', 'remove_memories', 'erasable', 'has_tags', 'erase', 'enforce_retention', 'pinned_in', 'aged', 'surplus', 'prune', 'sweep')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

@@ -22,11 +22,12 @@ from robotgroups import timeframe as timeframes
 from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.draft import Draft
 from robotgroups.dsn import resolve_dsn
+from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Remembered, Role
 from robotgroups.recall import check_recall
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.store import Store
-from robotgroups.verbs import Verbs, Write
+from robotgroups.verbs import Write
 
 LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -43,7 +44,7 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(Verbs):
+class AsyncRobotGroup(LifecycleVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     def __init__(self, name: str, store: Store, group_id: int) -> None:
@@ -51,6 +52,7 @@ class AsyncRobotGroup(Verbs):
         self.dsn = store.dsn
         self._store = store
         self._group_id = group_id
+        self._tokenizer = tokens.DEFAULT
         self._hosted: dict[str, HostedRobot] = {}
         self._left_stats = SyncStats()
 
@@ -348,6 +350,9 @@ class AsyncRobotGroup(Verbs):
 
     async def _written(self, write: Write[T]) -> T:
         return await self._write(None, write)
+
+    def _acknowledge(self, revision: int) -> None:
+        """What is read here comes from Postgres."""
 
     async def _write(self, originator: str | None, write: Write[T]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.

@@ -12,16 +12,17 @@ from robotgroups import tokens
 from robotgroups.cache import Cache
 from robotgroups.draft import Draft
 from robotgroups.errors import NotActiveError
+from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.recall import check_recall
 from robotgroups.replica import Replica, SyncStats
 from robotgroups.store import Store
-from robotgroups.verbs import Verbs, Write
+from robotgroups.verbs import Write
 
 T = TypeVar("T")
 
 
-class Member(Verbs):
+class Member(LifecycleVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
     def __init__(self, store: Store, group_id: int, name: str) -> None:
@@ -199,6 +200,9 @@ class Member(Verbs):
 
     async def _written(self, write: Write[T]) -> T:
         return await write(self.name, self._claim())
+
+    def _acknowledge(self, revision: int) -> None:
+        self._replica.acknowledge(revision)
 
     def _claim(self) -> int:
         if self.role is not Role.ACTIVE:

@@ -70,7 +70,7 @@ unit: venv ## pure tests
 	@mkdir -p $(COVERAGE)
 	COVERAGE_FILE=$(COVERAGE)/.coverage.unit $(PYTEST) tests/unit tests/architecture
 
-integration: venv programs ## tests on embedded Postgres (18, then 17) and on a real API server
+integration: venv programs ## tests on Postgres (embedded 18, then Debian's 17) and on a real API server
 	@hack/test-packages.sh
 	@mkdir -p $(COVERAGE)
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) $(PARALLEL) tests/integration tests/migration tests/chart tests/benchmarks

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what tests need beside Python's packages: PgBouncer (a pooler to be refused) and openssl (certificates).
+# Installs what tests need beside Python's packages: PgBouncer (a pooler to be refused), openssl (certificates) and
+# mmdebstrap (PostgreSQL 17 in a tree of its own).
 set -eu
 PATH=$PATH:/usr/sbin
 missing=
-for program in pgbouncer openssl; do
+for program in pgbouncer openssl mmdebstrap; do
   command -v "$program" >/dev/null || missing="$missing $program"
 done
 [ -n "$missing" ] || exit 0

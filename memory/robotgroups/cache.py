@@ -1,6 +1,7 @@
 """A robot's cache of its group: a reducer over the change feed, without I/O.
 
-A cache at revision r equals the working set, the roles and the epoch at r (M3). It refuses a gap rather than guess.
+A cache at revision r equals the working set, the roles and the epoch at r (M3), but for memories that were erased later:
+of these nothing is left, in the feed or here. It refuses a gap rather than guess.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class Cache:
         if change.revision != self.revision + 1:
             raise GapError(f"revision {change.revision} does not follow {self.revision}")
         match change.kind:
+            case ChangeKind.ADDED | ChangeKind.UPDATED | ChangeKind.RESTORED if change.erased:
+                assert change.memory_id is not None
+                self._remove([change.memory_id])
             case ChangeKind.ADDED | ChangeKind.UPDATED | ChangeKind.RESTORED:
                 memory = Memory.from_json(change.payload)
                 self._remove([memory.id])

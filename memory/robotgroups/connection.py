@@ -49,6 +49,7 @@ _RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
     "RG012": lambda m, _: errors.ArgumentError(m),
     "RG013": lambda m, _: errors.NotWarmError(m),
     "RG014": lambda m, _: errors.ReplacedError(m),
+    "RG015": lambda m, d: errors.PrunedError(m, int(d)),
     "42501": lambda m, _: errors.NotPermittedError(m),
 }
 _POOLER = (

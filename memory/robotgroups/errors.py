@@ -23,6 +23,7 @@ RobotGroupsError
 │   ├── NotWarmError
 │   ├── HostedElsewhereError
 │   └── ReplacedError                   this incarnation's place was given away
+├── PrunedError                         changes that are gone were asked for: carries up to which revision
 ├── MissingFeatureError                 what was asked for needs a part that is not there
 ├── ModelError                          an embedding model or an LLM failed: carries its reason
 │   ├── EmbeddingError
@@ -155,6 +156,17 @@ class HostedElsewhereError(RoleError):
 
 class ReplacedError(RoleError):
     """This incarnation of the robot was replaced or declared failed."""
+
+
+class PrunedError(RobotGroupsError):
+    """Changes were asked for that are gone: start from a snapshot (the working memory has its revision).
+
+    ``pruned_to`` is the last revision that is gone.
+    """
+
+    def __init__(self, message: str, pruned_to: int) -> None:
+        super().__init__(message)
+        self.pruned_to = pruned_to
 
 
 class MissingFeatureError(RobotGroupsError):

@@ -21,6 +21,7 @@ from robotgroups import errors, migrations, tokens
 from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
@@ -44,7 +45,7 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(RecallVerbs):
+class AsyncRobotGroup(RecallVerbs, LifecycleVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     def __init__(self, name: str, store: Store, group_id: int) -> None:
@@ -52,6 +53,7 @@ class AsyncRobotGroup(RecallVerbs):
         self.dsn = store.dsn
         self._store = store
         self._group_id = group_id
+        self._tokenizer = tokens.DEFAULT
         self._hosted: dict[str, HostedRobot] = {}
         self._left_stats = SyncStats()
         self._prepared = Prepared()
@@ -393,6 +395,9 @@ class AsyncRobotGroup(RecallVerbs):
 
     async def _written(self, write: Write[T]) -> T:
         return await self._write(None, write)
+
+    def _acknowledge(self, revision: int) -> None:
+        """What is read here comes from Postgres."""
 
     async def _write(self, originator: str | None, write: Write[T]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.

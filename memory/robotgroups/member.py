@@ -13,6 +13,7 @@ from robotgroups import tokens
 from robotgroups.cache import Cache
 from robotgroups.errors import NotActiveError, RobotGroupsError
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
@@ -25,7 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Member(RecallVerbs):
+class Member(RecallVerbs, LifecycleVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
     def __init__(self, store: Store, group_id: int, name: str) -> None:
@@ -251,6 +252,9 @@ class Member(RecallVerbs):
 
     async def _written(self, write: Write[T]) -> T:
         return await write(self.name, self._claim())
+
+    def _acknowledge(self, revision: int) -> None:
+        self._replica.acknowledge(revision)
 
     def _claim(self) -> int:
         if self.role is not Role.ACTIVE:

@@ -217,7 +217,7 @@ class Change:
 
     ``payload`` is the memory as a JSON object for added, restored and updated; ``{"count": n}`` for cleared; for role
     the whole membership after it (``roles``) with ``reason``, ``kind``, ``from`` and ``to``; empty for evicted and
-    forgotten.
+    forgotten; ``{"id": n, "erased": true}`` for a memory that was erased since.
     """
 
     revision: int
@@ -227,6 +227,11 @@ class Change:
     robot: str | None
     payload: Mapping[str, Any]
     created_at: datetime
+
+    @property
+    def erased(self) -> bool:
+        """Whether what it told of a memory was erased since."""
+        return "erased" in self.payload
 
     def as_json(self) -> dict[str, Any]:
         """Return the event as the HTTP API sends it."""

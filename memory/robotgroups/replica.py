@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from robotgroups.cache import Cache, GapError
-from robotgroups.errors import MemoryUnavailableError, ReplacedError
+from robotgroups.errors import MemoryUnavailableError, PrunedError, ReplacedError
 from robotgroups.models import Change, ChangeKind, Role
 from robotgroups.store import Store
 
@@ -94,7 +94,7 @@ class Replica:
             if not self.warm:
                 await self._from_snapshot()
             await self._from_changes()
-        except GapError:
+        except (GapError, PrunedError):
             await self._from_snapshot()
         self.announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
         self.warm = True
@@ -172,7 +172,7 @@ class Replica:
     async def events(self, after: int) -> AsyncGenerator[Change, None]:
         """Changes after a revision, until it is kept up no more (ReplacedError).
 
-        Each reader reads the feed itself: a slow one hurts nobody.
+        PrunedError when the next ones are gone. Each reader reads the feed itself: a slow one hurts nobody.
         """
         while True:
             for change in await self._store.changes(self._group_id, after, PAGE):

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from robotgroups import errors
 from robotgroups.administration import Administration, password_of, robot_dsn, with_ca
+from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -37,7 +38,7 @@ FUSION, NO_FILTERS = Fusion(), Filters()
 __all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
 
 
-class Store(Administration):
+class Store(LifecycleStore, Administration):
     """The schema ``robotgroups``, by a pool of connections; open it with ``Store.open`` and close it."""
 
     # -- members and roles -------------------------------------------------------------------------------------------

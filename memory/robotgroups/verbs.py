@@ -20,7 +20,12 @@ class Verbs(ABC):
 
     _store: Store
     _group_id: int
+    _tokenizer: str
 
     @abstractmethod
     async def _written(self, write: Write[T]) -> T:
         """Carry out a write as an active robot: ``write(robot, tenure)``. NotActiveError, NoActiveRobotError."""
+
+    @abstractmethod
+    def _acknowledge(self, revision: int) -> None:
+        """Take note of a write's revision: what is read here afterwards is no older."""

@@ -43,6 +43,8 @@ def empty(superuser_dsn: str) -> Iterator[str]:
     name = f"rg_empty_{os.getpid()}"
     with psycopg.connect(superuser_dsn, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER)))
+        with psycopg.connect(conninfo.make_conninfo(superuser_dsn, dbname=name), autocommit=True) as made:
+            made.execute("CREATE EXTENSION IF NOT EXISTS vector")  # a server that was given may lack it in its template
         yield conninfo.make_conninfo(superuser_dsn, dbname=name, user=OWNER, password="test")
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

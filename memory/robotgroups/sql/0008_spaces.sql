@@ -93,7 +93,7 @@ ALTER TABLE robotgroups.memories DROP COLUMN lexemes;
 CREATE INDEX memories_space ON robotgroups.memories (space_id, id);
 CREATE INDEX memories_scope ON robotgroups.memories USING gin (scope) WHERE scope <> '{}';
 CREATE INDEX memories_tags ON robotgroups.memories USING gin (tags) WHERE tags <> '{}';
-CREATE INDEX memories_expiry ON robotgroups.memories (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX memories_expiry ON robotgroups.memories (space_id, expires_at) WHERE expires_at IS NOT NULL;
 
 -- Every remember writes memories and changes; a foreign key would look the space and the group up each time. A trigger does what the keys did.
 ALTER TABLE robotgroups.changes DROP CONSTRAINT changes_group_id_fkey;
@@ -176,19 +176,23 @@ CREATE TABLE robotgroups.embeddings (
 );
 CREATE INDEX embeddings_memory ON robotgroups.embeddings (memory_id);
 
--- What is to be done with a memory after its acknowledgement, at least once (embed, extract tags, extract propositions).
+-- What is to be done with a memory after its acknowledgement, at least once (embed, extract tags, extract propositions). A backfill embeds what was there
+-- when a model was chosen: what is new comes first. Due at infinity: the memory is forgotten.
 CREATE TABLE robotgroups.jobs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     space_id bigint NOT NULL REFERENCES robotgroups.spaces ON DELETE CASCADE,
     memory_id bigint NOT NULL REFERENCES robotgroups.memories ON DELETE CASCADE,
-    kind text NOT NULL CHECK (kind IN ('embed', 'tags', 'propositions', 'relate')),
+    kind text NOT NULL CHECK (kind IN ('embed', 'backfill', 'tags', 'propositions', 'relate')),
     attempts integer NOT NULL DEFAULT 0,
     not_before timestamptz NOT NULL DEFAULT now(),
     claimed_by uuid,
     error text,
+    refused boolean NOT NULL DEFAULT false,
     UNIQUE (memory_id, kind)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 CREATE INDEX jobs_due ON robotgroups.jobs (space_id, kind, not_before, id);
+CREATE INDEX jobs_failing ON robotgroups.jobs (space_id, id) WHERE error IS NOT NULL;
+COMMENT ON COLUMN robotgroups.jobs.refused IS 'the model does not take this text: the fault is not the endpoint''s';
 
 -- Edges between memories: "tags" is kept up in the background, every other kind is somebody's word.
 CREATE TABLE robotgroups.relations (

@@ -296,7 +296,7 @@ BEGIN
                 SELECT p_group, i.key, i.hash, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room
                 FROM unnest(v_items) WITH ORDINALITY i(ord, content, tokens, originator, tags, metadata, scope, key, expires_at, hash, id, known, error, message, place) WHERE i.key IS NOT NULL;
         END IF;
-        v_jobs := jobs_of(g.embedding, g.extraction);
+        v_jobs := CASE WHEN v_shared THEN jobs_for(g.space_id) ELSE jobs_of(g.embedding, g.extraction) END;
         IF v_tagged OR v_jobs <> '{}' THEN
             INSERT INTO jobs (space_id, memory_id, kind)
                 SELECT g.space_id, i.id, k.kind
@@ -310,18 +310,23 @@ BEGIN
     IF v_at > 1 THEN PERFORM announce(p_group, g.revision); END IF;
 END $$;
 
--- The feed, an event a revision: what a batch wrote as one row is told one by one.
+-- The feed, an event a revision: what a batch wrote as one row is told one by one. A reader who is behind what was pruned is told so, and gets no gap.
 CREATE OR REPLACE FUNCTION robotgroups.changes_after(p_group bigint, p_revision bigint, p_limit integer) RETURNS SETOF robotgroups.changes
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
+DECLARE v_pruned bigint;
 BEGIN
     PERFORM assert_may_use(p_group);
+    SELECT pruned_to INTO v_pruned FROM groups WHERE id = p_group;
+    IF p_revision < v_pruned THEN
+        RAISE EXCEPTION 'changes up to % are gone: start from a snapshot', v_pruned USING ERRCODE = 'RG015', DETAIL = v_pruned::text;
+    END IF;
     RETURN QUERY
         SELECT c.group_id, e.revision, c.kind, c.epoch, e.memory_id, e.robot, e.payload, c.created_at, NULL::bigint[]
         FROM (SELECT * FROM changes x WHERE x.group_id = p_group AND x.revision > p_revision ORDER BY x.revision LIMIT p_limit) c,
             LATERAL (
                 SELECT c.revision, c.memory_id, c.robot, c.payload WHERE c.memory_ids IS NULL
-                UNION ALL SELECT c.revision - cardinality(c.memory_ids) + i.place, i.id, NULL, '{}'::jsonb
-                    FROM unnest(c.memory_ids) WITH ORDINALITY i(id, place) WHERE c.kind = 'evicted'
+                UNION ALL SELECT c.revision - cardinality(c.memory_ids) + i.place, i.id, c.robot, '{}'::jsonb
+                    FROM unnest(c.memory_ids) WITH ORDINALITY i(id, place) WHERE c.kind IN ('evicted', 'forgotten')
                 UNION ALL SELECT c.revision - cardinality(c.memory_ids) + i.place, c.memory_ids[i.place], coalesce(i.item->>'originator', c.robot),
                         added_json(c, c.memory_ids[i.place], i.item)
                     FROM jsonb_array_elements(c.payload->'items') WITH ORDINALITY i(item, place) WHERE c.kind = 'added' AND c.memory_ids IS NOT NULL

@@ -19,8 +19,8 @@ BEGIN
     RETURN v_id;
 END $$;
 
--- Makes a group's embedding settings those of its space. Another model than before: every memory is queued to be embedded anew, and recall goes on
--- with the old model until that is done (finish_model).
+-- Makes a group's embedding settings those of its space. Another model than before: every memory is queued to be embedded anew, behind what is new, and
+-- recall goes on with the old model until that is done (finish_model). None: what is embedded stays, in case a model is named again.
 CREATE FUNCTION robotgroups.choose_model(p_space bigint, p_embedding jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE s spaces; v_model bigint;
@@ -28,7 +28,7 @@ BEGIN
     SELECT * INTO s FROM spaces WHERE id = p_space FOR NO KEY UPDATE;
     IF p_embedding->>'provider' = 'none' THEN
         UPDATE spaces SET target_model = NULL WHERE id = p_space AND target_model IS NOT NULL;
-        DELETE FROM jobs WHERE space_id = p_space AND kind = 'embed';
+        DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE space_id = p_space AND kind IN ('embed', 'backfill') ORDER BY memory_id, kind FOR UPDATE);
         RETURN;
     END IF;
     INSERT INTO embedding_models AS x (space_id, provider, model, dimensions, config)
@@ -36,9 +36,10 @@ BEGIN
         ON CONFLICT (space_id, provider, model, dimensions) DO UPDATE SET config = excluded.config RETURNING x.id INTO v_model;
     IF s.target_model IS DISTINCT FROM v_model THEN
         UPDATE spaces SET target_model = v_model, serving_model = coalesce(serving_model, v_model) WHERE id = p_space;
-        INSERT INTO jobs (space_id, memory_id, kind) SELECT p_space, m.id, 'embed' FROM memories m WHERE m.space_id = p_space
-            AND NOT EXISTS (SELECT FROM embeddings e WHERE e.model_id = v_model AND e.memory_id = m.id) ORDER BY m.id DESC
-            ON CONFLICT (memory_id, kind) DO UPDATE SET attempts = 0, not_before = now(), claimed_by = NULL, error = NULL;
+        PERFORM backfill(p_space, v_model);
+    ELSE  -- other settings may cure what failed
+        UPDATE jobs SET not_before = now() WHERE space_id = p_space AND kind IN ('embed', 'backfill') AND error IS NOT NULL AND claimed_by IS NULL
+            AND not_before < 'infinity';
     END IF;
 END $$;
 
@@ -128,7 +129,7 @@ BEGIN
     PERFORM assert_may_use(p_group);
     SELECT memory_json(m, w) INTO v FROM groups g JOIN memories m ON m.space_id = g.space_id
         LEFT JOIN working_memory w ON w.group_id = g.id AND w.memory_id = m.id
-        WHERE g.id = p_group AND m.id = p_memory;
+        WHERE g.id = p_group AND m.id = p_memory AND (m.expires_at IS NULL OR m.expires_at > now());
     IF NOT FOUND THEN RAISE EXCEPTION 'no memory has id %', p_memory USING ERRCODE = 'RG011'; END IF;
     RETURN v;
 END $$;

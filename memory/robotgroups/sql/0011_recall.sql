@@ -8,8 +8,9 @@ DECLARE v_space bigint; v_language regconfig; v_from bigint; v_to bigint; v_coun
 BEGIN
     PERFORM assert_may_use(p_group);
     SELECT g.space_id, g.language::regconfig INTO v_space, v_language FROM groups g WHERE g.id = p_group;
-    IF v_space IS NULL OR NOT pg_try_advisory_xact_lock(hashtextextended('lex ' || v_space, 5249)) THEN RETURN 0; END IF;
-    SELECT s.lexed_to INTO v_from FROM spaces s WHERE s.id = v_space;
+    -- the space's row first: whoever changes a text holds it, too, so that no lexemes are of an older text
+    SELECT s.lexed_to INTO v_from FROM spaces s WHERE s.id = v_space FOR NO KEY UPDATE;
+    IF NOT FOUND THEN RETURN 0; END IF;
     WITH todo AS (SELECT m.id, m.content FROM memories m WHERE m.space_id = v_space AND m.id > v_from ORDER BY m.id LIMIT p_limit),
     made AS (
         INSERT INTO lexemes (memory_id, space_id, lexemes) SELECT t.id, v_space, to_tsvector(v_language, t.content) FROM todo t

@@ -3,6 +3,7 @@
 # supports; what goes into an image, or beside the benchmarks' peers, is the same versions, less what it does without.
 set -eu
 cd "$(dirname "$0")/../.."
+PATH=$PATH:$PWD/.venv/bin  # where make venv puts uv when the machine has none
 locks=hack/locks
 compile="uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header"
 $compile pyproject.toml --all-extras --group dev --output-file $locks/dev.txt "$@"

@@ -21,6 +21,7 @@ from robotgroups import errors, migrations, tokens
 from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
 from robotgroups.prepared import Prepared
@@ -29,6 +30,7 @@ from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.store import Store
 from robotgroups.verbs import Write
+from robotgroups.working_set import WorkingSetVerbs
 
 LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -45,7 +47,7 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(RecallVerbs, LifecycleVerbs):
+class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     def __init__(self, name: str, store: Store, group_id: int) -> None:
@@ -59,7 +61,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs):
         self._prepared = Prepared()
         self._remembers = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
-        self._lexing: asyncio.Task[None] | None = None
+        self._lexer = Lexer(store, group_id)
 
     @classmethod
     async def open(
@@ -102,8 +104,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs):
     async def shutdown(self) -> None:
         """End the presence of this process's robots, cleanly: their roles stay. Safe to call twice."""
         await self._commits.close()
-        if self._lexing is not None:
-            await asyncio.wait([self._lexing])
+        await self._lexer.close()
         await self._remembers.close()
         while self._hosted:
             _, robot = self._hosted.popitem()
@@ -172,39 +173,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs):
             return await self._remembers.remember(robot, tenure, items)
 
         outcomes = await self._write(None, write)
-        if self._lexing is None:
-            self._lexing = asyncio.create_task(self._lex(), name=f"lexemes of {self.name}")
+        self._lexer.soon()
         return outcomes
-
-    async def _lex(self) -> None:
-        """Make the lexemes of what was just remembered; until then recall reads the texts themselves."""
-        try:
-            while await self._store.lex(self._group_id):
-                pass
-        except errors.RobotGroupsError as error:  # the next remember tries again
-            logger.info("lexemes are late: %s", error)
-        finally:
-            self._lexing = None
-
-    async def pin(self, *memory_ids: int) -> int:
-        """Keep memories in the working set until they are unpinned; returns how many were not.
-
-        Raises:
-            ArgumentError: they do not fit beside what is pinned. UnknownMemoryError.
-
-        """
-        return await self._pin(memory_ids, pinned=True)
-
-    async def unpin(self, *memory_ids: int) -> int:
-        """Let pinned memories go as others do; returns how many were pinned. UnknownMemoryError."""
-        return await self._pin(memory_ids, pinned=False)
-
-    async def _pin(self, memory_ids: Sequence[int], *, pinned: bool) -> int:
-        return await self._written(
-            lambda robot, tenure: self._store.pin(
-                self._group_id, robot=robot, tenure=tenure, memory_ids=memory_ids, pinned=pinned
-            )
-        )
 
     async def working_memory(self) -> list[Memory]:
         """The shared working set, oldest first."""

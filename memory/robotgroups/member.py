@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,8 +9,9 @@ from typing import Any, TypeVar
 from robotgroups import context as contexts
 from robotgroups import tokens
 from robotgroups.cache import Cache
-from robotgroups.errors import NotActiveError, RobotGroupsError
+from robotgroups.errors import NotActiveError
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.prepared import Prepared
@@ -21,12 +20,12 @@ from robotgroups.remembering import Item, NewMemory, item_of, items_of
 from robotgroups.replica import Replica, SyncStats
 from robotgroups.store import Store
 from robotgroups.verbs import Write
+from robotgroups.working_set import WorkingSetVerbs
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 
-class Member(RecallVerbs, LifecycleVerbs):
+class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
     def __init__(self, store: Store, group_id: int, name: str) -> None:
@@ -38,7 +37,7 @@ class Member(RecallVerbs, LifecycleVerbs):
         self._prepared = Prepared(self._tokenizer)
         self._writer = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
-        self._lexing: asyncio.Task[None] | None = None
+        self._lexer = Lexer(store, group_id)
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -172,26 +171,6 @@ class Member(RecallVerbs, LifecycleVerbs):
         await self._replica.catch_up()
         return count
 
-    async def pin(self, *memory_ids: int) -> int:
-        """Keep memories in the working set until they are unpinned; returns how many were not.
-
-        Raises:
-            ArgumentError: they do not fit beside what is pinned. NotActiveError, UnknownMemoryError.
-
-        """
-        return await self._pin(memory_ids, pinned=True)
-
-    async def unpin(self, *memory_ids: int) -> int:
-        """Let pinned memories go as others do; returns how many were pinned. NotActiveError, UnknownMemoryError."""
-        return await self._pin(memory_ids, pinned=False)
-
-    async def _pin(self, memory_ids: Sequence[int], *, pinned: bool) -> int:
-        count = await self._store.pin(
-            self._group_id, robot=self.name, tenure=self._claim(), memory_ids=memory_ids, pinned=pinned
-        )
-        await self._replica.catch_up()
-        return count
-
     async def working_memory(self) -> list[Memory]:
         """The working set, oldest first, with at least everything that was acknowledged here."""
         await self.caught_up()
@@ -229,25 +208,13 @@ class Member(RecallVerbs, LifecycleVerbs):
     async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
         outcomes = await self._writer.remember(self.name, self._claim(), items)
         self._replica.acknowledge(max((o.revision for o in outcomes if isinstance(o, Remembered)), default=0))
-        if self._lexing is None:
-            self._lexing = asyncio.create_task(self._lex(), name=f"lexemes of {self.name}")
+        self._lexer.soon()
         return outcomes
-
-    async def _lex(self) -> None:
-        """Make the lexemes of what was just remembered; until then recall reads the texts themselves."""
-        try:
-            while await self._store.lex(self._group_id):
-                pass
-        except RobotGroupsError as error:  # the next remember tries again
-            logger.info("lexemes are late: %s", error)
-        finally:
-            self._lexing = None
 
     async def _close_writer(self) -> None:
         """Finish what is being written."""
         await self._commits.close()
-        if self._lexing is not None:
-            await asyncio.wait([self._lexing])
+        await self._lexer.close()
         await self._writer.close()
 
     async def _written(self, write: Write[T]) -> T:

@@ -97,9 +97,10 @@ class RecallVerbs(Verbs):
         )
 
     async def _taken_in(self, memories: list[Memory]) -> list[Memory]:
-        entered = await self._written(
+        entered, revision = await self._written(
             lambda robot, tenure: self._store.into_working_memory(
                 self._group_id, robot=robot, tenure=tenure, memory_ids=[m.id for m in memories]
             )
         )
+        self._acknowledge(revision)
         return [replace(m, in_working_memory=m.in_working_memory or m.id in entered) for m in memories]

@@ -171,24 +171,23 @@ class Store(LifecycleStore, Administration):
 
     async def into_working_memory(
         self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int]
-    ) -> frozenset[int]:
-        """Take memories into the working set, or count them as accessed there; returns those that are in it now."""
+    ) -> tuple[frozenset[int], int]:
+        """Take memories into the working set, or count them as accessed there: those in it now, and the revision."""
         row = await self._row(
             "SELECT * FROM robotgroups.into_working_memory(%s, %s, %s, %s::bigint[])",
             (group_id, robot, tenure, list(memory_ids)),
         )
-        return frozenset(row["entered"])
+        return frozenset(row["entered"]), row["revision"]
 
     async def pin(
         self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int], pinned: bool
-    ) -> int:
-        """Keep memories in the working set, or let them go as others do; returns how many changed."""
-        return int(
-            await self._value(
-                "SELECT robotgroups.pin(%s, %s, %s, %s::bigint[], %s)",
-                (group_id, robot, tenure, list(memory_ids), pinned),
-            )
+    ) -> tuple[int, int]:
+        """Keep memories in the working set, or let them go as others do: how many changed, and the revision."""
+        row = await self._row(
+            "SELECT * FROM robotgroups.pin(%s, %s, %s, %s::bigint[], %s)",
+            (group_id, robot, tenure, list(memory_ids), pinned),
         )
+        return row["changed"], row["revision"]
 
     async def lex(self, group_id: int, limit: int = 500) -> int:
         """Make the lexemes of memories that have none yet; returns how many."""

@@ -414,13 +414,15 @@ BEGIN
 END $$;
 
 -- Keeps memories in the working set (they are never evicted nor cleared), or lets them go as others do; returns how many changed.
-CREATE FUNCTION robotgroups.pin(p_group bigint, p_robot text, p_tenure bigint, p_memories bigint[], p_pinned boolean) RETURNS integer
+CREATE FUNCTION robotgroups.pin(p_group bigint, p_robot text, p_tenure bigint, p_memories bigint[], p_pinned boolean,
+    OUT changed integer, OUT revision bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
-DECLARE g groups; v_robot text; m memories; w working_memory; v_id bigint; v_count integer := 0;
+DECLARE g groups; v_robot text; m memories; w working_memory; v_id bigint;
 BEGIN
     PERFORM assert_may_use(p_group);
     g := lock_memory(p_group);
     v_robot := fence(p_group, p_robot, p_tenure);
+    changed := 0; revision := g.revision;
     FOREACH v_id IN ARRAY p_memories LOOP
         SELECT * INTO m FROM memories WHERE space_id = g.space_id AND id = v_id AND forgotten_at IS NULL;
         IF NOT FOUND THEN RAISE EXCEPTION 'no memory has id %', v_id USING ERRCODE = 'RG011'; END IF;
@@ -434,10 +436,9 @@ BEGIN
         IF w.memory_id IS NULL THEN PERFORM enter_working_memory(p_group, v_id, v_robot, 'added'); END IF;
         UPDATE working_memory SET pinned = p_pinned WHERE group_id = p_group AND memory_id = v_id RETURNING * INTO w;
         UPDATE groups SET pinned_tokens = pinned_tokens + CASE WHEN p_pinned THEN m.tokens ELSE -m.tokens END WHERE id = p_group;
-        PERFORM append_change(p_group, 'updated', v_id, v_robot, memory_json(m, w));
-        v_count := v_count + 1;
+        revision := append_change(p_group, 'updated', v_id, v_robot, memory_json(m, w));
+        changed := changed + 1;
     END LOOP;
-    RETURN v_count;
 END $$;
 
 -- Recalled memories come into the working set, or count as accessed when they are there: best first, as many as fit without one taking another's place.

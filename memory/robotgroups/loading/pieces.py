@@ -61,8 +61,6 @@ class Cutter:
     def pieces(self, section: Section) -> Iterator[Piece]:
         """Yield the pieces of a section, in order; a heading stays with what follows it."""
         whole = self._text(section.blocks)
-        if not whole.text:
-            return
         if self._size(whole.text) <= self.max_tokens:
             yield whole
             return
@@ -124,17 +122,21 @@ class Cutter:
         from semantic_text_splitter import TextSplitter  # noqa: PLC0415
 
         before, behind = fence
+
+        def fenced(part: str) -> str:
+            return before + part.strip("\n") + behind if before else part
+
         seen = 0
-        splitter = TextSplitter.from_callback(lambda t: self._size(before + t + behind), room, trim=not before)
+        splitter = TextSplitter.from_callback(lambda part: self._size(fenced(part)), room, trim=not before)
         for offset, part in _windows(splitter, text, _WINDOW * self.max_tokens):
-            fenced = before + part.strip("\n") + behind if before else part
             line += text.count("\n", seen, offset)
             seen = offset
-            if self._size(fenced) > room and len(part) > 1:
-                # the splitter takes the sizes of parts for a sum, which tokens are not
-                yield from self._cut(part, line, room - max(room // 8, 1), fence)
-            elif part.strip():
-                yield Piece(fenced, line)
+            begin = line
+            # the splitter takes sizes for sums, and emoji of several characters for one: rarely, a part is too long
+            for bit in _halved(part, lambda bit: self._size(fenced(bit)) <= room):
+                if bit.strip():
+                    yield Piece(fenced(bit), begin)
+                begin += bit.count("\n")
 
     def _fenced(self, block: Block, room: int) -> Iterator[Piece]:
         """Split code at its lines, each part in a fence of its own."""
@@ -185,6 +187,16 @@ def _windows(splitter: TextSplitter, text: str, length: int) -> Iterator[tuple[i
             step = parts.pop()[0]  # the last one goes on behind the window
         yield from ((at + offset, part) for offset, part in parts)
         at += step
+
+
+def _halved(text: str, fits: Callable[[str], bool]) -> Iterator[str]:
+    """A text, or its halves, or theirs, until each fits or is a single character."""
+    if len(text) <= 1 or fits(text):
+        yield text
+    else:
+        middle = len(text) // 2
+        yield from _halved(text[:middle], fits)
+        yield from _halved(text[middle:], fits)
 
 
 def _closes(line: str, marks: str) -> bool:

@@ -125,6 +125,7 @@ def test_nothing_is_no_chunk(text: str) -> None:
 def test_links_definitions_and_comments_stay() -> None:
     text = "[a]: http://a\n\n# H\n\nsee [a] and [b]\n\n[b]: http://b\n\n<!-- note -->"
     assert texts(parse(text)) == [((), "[a]: http://a"), (("H",), text.partition("\n\n")[2])]
+    assert texts(parse("\n \n[a]: http://a\n\n# H")) == [((), "[a]: http://a"), (("H",), "# H")]
     assert texts(parse("[a]: http://a")) == [((), "[a]: http://a")]
 
 
@@ -185,6 +186,70 @@ def test_a_long_fence_is_cut_at_lines_and_each_part_is_fenced() -> None:
     assert inner == code
     assert parsed.chunks[-1].text == "after"
     assert [c.line for c in parsed.chunks[:2]] == [1, 4 + parsed.chunks[0].text.count("step")]
+
+
+def test_a_fence_with_much_to_say_of_itself_is_cut_as_text() -> None:
+    info = " ".join(f"i{n}" for n in range(12))
+    code = [f"line {n}" for n in range(10)]
+    parsed = parse(f"~~~ {info}\n" + "\n".join(code) + "\n~~~", max_tokens=16)
+    assert " ".join(c.text for c in parsed.chunks).split() == ["~~~", *info.split(), *" ".join(code).split(), "~~~"]
+    assert all(c.tokens <= 16 for c in parsed.chunks)
+
+
+def test_what_follows_a_long_fence_is_kept() -> None:
+    code = "\n".join(f"line {n}" for n in range(20))
+    parsed = parse(f"```\n{code}\n```\n[a]: http://a\n\n# H", max_tokens=16)
+    assert [c.text for c in parsed.chunks[-2:]] == ["[a]: http://a", "# H"]
+    assert [c.line for c in parsed.chunks[-2:]] == [23, 25]
+
+
+def test_a_long_heading_is_cut_too() -> None:
+    heading = "# " + " ".join(f"h{n}" for n in range(14))
+    text = " ".join(f"w{n}" for n in range(20))
+    assert [c.text for c in parse(f"{heading}\n\n{text}", max_tokens=16).chunks] == [
+        heading,
+        " ".join(f"w{n}" for n in range(16)),
+        " ".join(f"w{n}" for n in range(16, 20)),
+    ]
+
+
+def test_sizes_that_are_no_sum_are_kept_within_the_limit() -> None:
+    """Counts that leap when texts are joined, or fall as they grow, as a tokenizer's may by a little."""
+
+    def leaps(text: str) -> int:
+        return len(text.split()) + 3 * (len(text.split()) > 9)
+
+    def leaps_after_headings(text: str) -> int:
+        return len(text.split()) + 3 * ("#" in text and len(text.split()) > 9)
+
+    def falls(text: str) -> int:
+        return len(text.split()) + 8 * (len(text.split()) % 5 == 4)
+
+    for size in (5, 9, 40):
+        text = "# H\n\n" + "\n\n".join(" ".join(f"w{n}" for n in range(at, at + size)) for at in range(0, 200, size))
+        for count in (leaps, leaps_after_headings, falls):
+            for max_tokens in (16, 17, 20, 25, 40):
+                parsed = parse_document(text, max_tokens=max_tokens, count=count)
+                assert all(c.tokens <= max_tokens for c in parsed.chunks)
+                assert " ".join(c.text for c in parsed.chunks).split() == text.split()
+
+
+@pytest.mark.parametrize("max_tokens", range(16, 24))
+def test_emoji_of_many_characters_are_no_exception(max_tokens: int) -> None:
+    """The splitter alone made parts of 19 tokens of a limit of 18 here."""
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
+    text = "``````py\n" + f"{family} `x`\n{family} -\n{family}{family}\n" * 5 + "``````"
+    parsed = parse_document(text, max_tokens=max_tokens, count=tokens.count)
+    assert all(c.tokens == tokens.count(c.text) <= max_tokens for c in parsed.chunks)
+    assert sum(c.text.count("\U0001f467") for c in parsed.chunks) == 20
+
+
+def test_a_text_longer_than_the_splitters_window_is_cut_all_the_same() -> None:
+    text = " ".join(f"word{n}" for n in range(3000))
+    parsed = parse(text, max_tokens=16)
+    assert len(text) > 16 * 256 * 4
+    assert " ".join(c.text for c in parsed.chunks) == text
+    assert {c.tokens for c in parsed.chunks[:-1]} == {16}
 
 
 def test_bytes_are_limited_too() -> None:

@@ -1,7 +1,7 @@
 """A robot's cache of its group: a reducer over the change feed, without I/O.
 
-A cache at revision r equals the working set, the roles and the epoch at r (M3), but for memories that were erased later:
-of these nothing is left, in the feed or here. It refuses a gap rather than guess.
+A cache at revision r equals the working set, the roles and the epoch at r (M3), but for memories that were erased
+later: of these nothing is left, in the feed or here. It refuses a gap rather than guess.
 """
 
 from __future__ import annotations

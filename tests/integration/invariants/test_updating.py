@@ -63,9 +63,13 @@ async def test_an_update_is_told_counted_searched_and_kept_as_history(group: Gro
         "the customer prefers the phone", ("contact",), {"vip": True}, 5,
     )  # fmt: skip
     (change,) = await group.store.changes(group.id, first.revision)
-    assert (change.kind, change.payload["content"], change.payload["version"]) == (ChangeKind.UPDATED, memory.content, 2)
-    assert await group.store.recall_fulltext(group.id, "mail", limit=5) == []
-    assert [m.id for m in await group.store.recall_fulltext(group.id, "phone", limit=5)] == [first.id]
+    assert (change.kind, change.payload["content"], change.payload["version"]) == (
+        ChangeKind.UPDATED,
+        memory.content,
+        2,
+    )
+    assert await group.store.recall(group.id, "mail", limit=5) == []
+    assert [m.id for m in await group.store.recall(group.id, "phone", limit=5)] == [first.id]
     now, before = await group.store.history(group.id, first.id)
     assert (now.version, now.content, now.until, now.replaced_by) == (2, memory.content, None, None)
     assert (before.version, before.content, before.tags, before.metadata) == (1, "the customer prefers e-mail", (), {})
@@ -81,7 +85,7 @@ async def test_lexemes_follow_whether_they_were_made_before_or_after(group: Grou
     await update(group, later.id, "lemons")
     for _ in range(2):
         found = {
-            word: [m.id for m in await group.store.recall_fulltext(group.id, word, limit=5)]
+            word: [m.id for m in await group.store.recall(group.id, word, limit=5)]
             for word in ("apples", "pears", "oranges", "lemons")
         }
         assert found == {"apples": [], "pears": [], "oranges": [made.id], "lemons": [later.id]}
@@ -190,7 +194,9 @@ async def test_m4_pins_count_and_what_is_pinned_may_not_outgrow_its_room(group: 
     await update(group, pinned, "pinned, longer", tokens=70)
     assert await agrees(group.store, group.id) == [(pinned, 70)]
     assert await group.sql("SELECT pinned_tokens FROM robotgroups.groups") == [(70,)]
-    with pytest.raises(ArgumentError, match=rf"memory {pinned} is pinned in group invariants, where 100 tokens have room"):
+    with pytest.raises(
+        ArgumentError, match=rf"memory {pinned} is pinned in group invariants, where 100 tokens have room"
+    ):
         await update(group, pinned, "pinned, too long", tokens=101)
     assert not (await update(group, other, "other, longer", tokens=31)).in_working_memory
     await update(group, pinned, "pinned, short", tokens=1)

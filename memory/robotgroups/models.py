@@ -408,7 +408,12 @@ class RobotStatus:
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """A group as Postgres sees it, in one snapshot."""
+    """A group as Postgres sees it, in one snapshot.
+
+    ``unembedded``: how many memories vector recall does not know yet; ``backfill``: how many the model that is to serve
+    next has not embedded. ``failing_jobs``: how much background work failed the last time, with the error of the oldest
+    in ``job_error``; it is tried again and again.
+    """
 
     id: int
     name: str
@@ -424,6 +429,10 @@ class GroupStatus:
     failovers: int
     last_failover: Failover | None
     robots: tuple[RobotStatus, ...] = field(default=())
+    unembedded: int = 0
+    backfill: int = 0
+    failing_jobs: int = 0
+    job_error: str | None = None
 
     def named(self, role: Role) -> tuple[str, ...]:
         """Names of the robots of one role, in declared order."""
@@ -470,6 +479,10 @@ class GroupStatus:
             "in_sync": self.in_sync,
             "epoch": self.epoch,
             "revision": self.revision,
+            "unembedded": self.unembedded,
+            "backfill": self.backfill,
+            "failing_jobs": self.failing_jobs,
+            "job_error": self.job_error,
         }
 
 

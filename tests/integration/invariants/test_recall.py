@@ -1,0 +1,221 @@
+"""Recall in SQL: words, vectors and both, filters that still fill the limit, and what was recalled coming in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from robotgroups.errors import ArgumentError, NotActiveError
+from robotgroups.models import ChangeKind, GroupSettings
+from robotgroups.recall import Filters, Fusion, RecallStrategy
+from robotgroups.remembering import NewMemory, item_of
+
+from .conftest import KEY, Group
+
+pytestmark = pytest.mark.anyio
+EMBEDDING = {"provider": "openai", "model": "test", "dimensions": 3, "base_url": "http://127.0.0.1:1"}
+SAID: dict[str, Any] = {"robot": "a", "tenure": 1}
+
+
+class Library:
+    """A group of a that embeds; vectors are given by hand."""
+
+    def __init__(self, group: Group, model: int) -> None:
+        self.group = group
+        self.model = model
+
+    async def remember(self, content: str, vector: Sequence[float] | None = None, **more: Any) -> int:
+        writer = self.group.store.writer(self.group.id)
+        try:
+            (done,) = await writer.remember("a", 1, [item_of(NewMemory(content, **more), "cl100k_base")])
+        finally:
+            await writer.close()
+        assert not isinstance(done, Exception)
+        if vector is not None:
+            await self.group.sql(
+                "INSERT INTO robotgroups.embeddings (model_id, memory_id, embedding) "
+                "VALUES (%s, %s, %s::public.vector)",
+                self.model, done.id, str(list(vector)),
+            )  # fmt: skip
+        return done.id
+
+    async def recall(
+        self,
+        query: str,
+        strategy: str,
+        vector: Sequence[float] | None = None,
+        *,
+        limit: int = 10,
+        fusion: Fusion = Fusion(),  # noqa: B008  frozen
+        **filters: Any,
+    ) -> list[tuple[int, dict[str, Any]]]:
+        found = await self.group.store.recall(
+            self.group.id,
+            query,
+            strategy=RecallStrategy(strategy),
+            limit=limit,
+            filters=Filters(**filters),
+            model=None if vector is None else self.model,
+            vector=vector,
+            fusion=fusion,
+        )
+        return [(m.id, {"score": m.score, **(m.parts or {})}) for m in found]
+
+    async def ids(self, query: str, strategy: str, vector: Sequence[float] | None = None, **more: Any) -> list[int]:
+        return [memory_id for memory_id, _ in await self.recall(query, strategy, vector, **more)]
+
+
+@pytest.fixture
+async def library(group: Group) -> Library:
+    await group.store.ensure_group(KEY, GroupSettings(max_tokens=100, embedding=EMBEDDING))
+    await group.arrive("a")
+    ((model,),) = await group.sql("SELECT serving_model FROM robotgroups.spaces WHERE serving_model IS NOT NULL")
+    return Library(group, model)
+
+
+async def test_vector_recall_orders_by_cosine_and_breaks_ties_by_age(library: Library) -> None:
+    first = await library.remember("east", [1, 0, 0])
+    second = await library.remember("north", [0, 1, 0])
+    third = await library.remember("east again", [2, 0, 0])
+    between = await library.remember("north-east", [1, 1, 0])
+    await library.remember("not embedded yet")
+    found = await library.recall("", "vector", [1, 0, 0])
+    assert [i for i, _ in found] == [first, third, between, second]
+    assert [round(parts["vector_score"], 4) for _, parts in found] == [1.0, 1.0, 0.7071, 0.0]
+    assert [parts["vector_rank"] for _, parts in found] == [1, 2, 3, 4]
+    assert await library.ids("", "vector", [1, 0, 0], limit=2) == [first, third]
+
+
+async def test_hybrid_fuses_the_ranks_of_candidates_that_each_search_finds_by_itself(library: Library) -> None:
+    words = await library.remember("billing billing discrepancy", [0, 0, 1])
+    both = await library.remember("a billing question", [1, 0.1, 0])
+    vector = await library.remember("invoice trouble", [1, 0, 0])
+    found = await library.recall("billing", "hybrid", [1, 0, 0])
+    assert [i for i, _ in found] == [words, both, vector]
+    scores = {i: parts["score"] for i, parts in found}
+    ranks = {i: (parts["fulltext_rank"], parts["vector_rank"]) for i, parts in found}
+    assert ranks == {words: (1, 3), both: (2, 2), vector: (None, 1)}
+    assert scores[both] == pytest.approx(1 / 62 + 1 / 62)
+    assert scores[words] == pytest.approx(1 / 61 + 1 / 63)
+    assert scores[vector] == pytest.approx(1 / 61)
+    weighted = await library.recall("billing", "hybrid", [1, 0, 0], fusion=Fusion(fulltext=0, vector=2, k=10))
+    assert [i for i, _ in weighted] == [vector, both, words]
+    assert weighted[0][1]["score"] == pytest.approx(2 / 11)
+
+
+async def test_filters_leave_enough_to_fill_the_limit(library: Library) -> None:
+    wanted = [
+        await library.remember(f"far {i}", [-1, 0.001 * i, 0], scope={"user": "ann"}, tags=["db:pg"]) for i in range(5)
+    ]
+    for i in range(60):
+        await library.remember(f"near {i}", [1, 0.001 * i, 0], scope={"user": "bob"}, tags=["other"])
+    for filters in ({"scope": ("user=ann",)}, {"tags": ("db",)}):
+        assert sorted(await library.ids("", "vector", [1, 0, 0], limit=5, **filters)) == wanted
+        assert sorted(await library.ids("near or far", "hybrid", [1, 0, 0], limit=5, **filters)) == wanted
+
+
+async def test_filters_still_fill_the_limit_with_an_hnsw_index(library: Library) -> None:
+    group = library.group
+    for i in range(300):
+        await library.remember(f"near {i}", [1, 0.001 * i, 0])
+    wanted = [await library.remember(f"far {i}", [-1, 0.001 * i, 0.5], metadata={"far": True}) for i in range(5)]
+    await group.sql(
+        "CREATE INDEX hnsw ON robotgroups.embeddings "
+        f"USING hnsw ((embedding::public.vector(3)) public.vector_cosine_ops) WHERE model_id = {library.model}"
+    )
+    await group.sql("UPDATE robotgroups.embedding_models SET indexed = true")
+    await group.sql("ANALYZE robotgroups.embeddings")
+    assert sorted(await library.ids("", "vector", [1, 0, 0], limit=5, metadata={"far": True})) == wanted
+    assert len(await library.ids("", "vector", [1, 0, 0], limit=50)) == 50
+
+
+async def test_fulltext_finds_what_has_no_lexemes_yet_as_well(library: Library) -> None:
+    group = library.group
+    old = await library.remember("the ticket was closed")
+    assert await group.store.lex(group.id, 10) == 1
+    assert await group.store.lex(group.id, 10) == 0
+    new = await library.remember("the ticket, a ticket, was opened")
+    assert await library.ids("tickets", "fulltext") == [new, old]
+    before = await library.recall("tickets", "fulltext")
+    await group.store.lex(group.id, 10)
+    assert await library.recall("tickets", "fulltext") == before
+    assert await group.sql("SELECT count(*) FROM robotgroups.lexemes") == [(2,)]
+
+
+async def test_forgotten_ones_only_when_asked_and_expired_ones_never(library: Library) -> None:
+    group = library.group
+    kept = await library.remember("word kept", [1, 0, 0])
+    forgotten = await library.remember("word forgotten", [1, 0, 0])
+    expired = await library.remember("word expired", [1, 0, 0])
+    await group.store.forget(group.id, **SAID, memory_id=forgotten)
+    await group.sql("UPDATE robotgroups.memories SET expires_at = now() - interval '1 s' WHERE id = %s", expired)
+    for strategy, vector in (("fulltext", None), ("vector", [1, 0, 0]), ("hybrid", [1, 0, 0])):
+        assert await library.ids("word", strategy, vector) == [kept]
+        assert await library.ids("word", strategy, vector, include_forgotten=True) == [kept, forgotten]
+
+
+async def test_originators_metadata_and_times_filter_every_strategy(library: Library) -> None:
+    by_b = await library.remember("word by b", [1, 0, 0], originator="b", metadata={"vip": True, "n": 1})
+    by_a = await library.remember("word by a", [1, 0, 0], metadata={"vip": True})
+    at = (await library.group.store.memory(library.group.id, by_a)).created_at
+    for strategy, vector in (("fulltext", None), ("vector", [1, 0, 0]), ("hybrid", [1, 0, 0])):
+        assert await library.ids("word", strategy, vector, originators=("b",)) == [by_b]
+        assert await library.ids("word", strategy, vector, metadata={"n": 1}) == [by_b]
+        assert await library.ids("word", strategy, vector, until=at) == [by_b]
+        assert await library.ids("word", strategy, vector, since=at) == [by_a]
+
+
+async def test_s1_another_groups_model_is_refused(library: Library) -> None:
+    group = library.group
+    other = await group.store.ensure_group(
+        type(KEY)("local", "default", "other"), GroupSettings(embedding=EMBEDDING | {"model": "theirs"})
+    )
+    ((model,),) = await group.sql(
+        "SELECT serving_model FROM robotgroups.spaces WHERE id = (SELECT space_id FROM robotgroups.groups WHERE id = %s)",
+        other,
+    )
+    with pytest.raises(ArgumentError, match=f"model {model} is none of this group's"):
+        await group.store.recall(group.id, "", strategy=RecallStrategy.VECTOR, limit=1, model=model, vector=[1, 0, 0])
+
+
+async def test_recalled_memories_come_into_the_working_set_best_first_and_count_as_accessed(library: Library) -> None:
+    """The budget is 100 tokens; tokens are given by hand."""
+    group = library.group
+    ids = []
+    for i in range(4):
+        done = await group.store.remember(group.id, **SAID, content=f"memory {i}", tokens=40)
+        ids.append(done.id)
+    assert [m.id for m in (await group.store.snapshot(group.id)).working_memory] == ids[2:]
+    start = (await group.store.snapshot(group.id)).revision
+    entered, revision = await group.store.into_working_memory(group.id, **SAID, memory_ids=[ids[3], ids[0], ids[1]])
+    assert entered == {ids[3], ids[0]}  # there is no room for the third beside them
+    changes = await group.store.changes(group.id, start)
+    assert [(c.kind, c.memory_id) for c in changes] == [
+        (ChangeKind.UPDATED, ids[3]),
+        (ChangeKind.EVICTED, ids[2]),
+        (ChangeKind.ADDED, ids[0]),
+    ]
+    assert changes[-1].revision == revision
+    held = {m.id: m.access_count for m in (await group.store.snapshot(group.id)).working_memory}
+    assert held == {ids[0]: 1, ids[3]: 1}
+    assert await group.sql("SELECT id, access_count FROM robotgroups.memories ORDER BY id") == [
+        (ids[0], 1), (ids[1], 1), (ids[2], 0), (ids[3], 1),
+    ]  # fmt: skip
+    with pytest.raises(NotActiveError):
+        await group.store.into_working_memory(group.id, robot="b", tenure=1, memory_ids=ids)
+
+
+async def test_a_common_word_is_ranked_among_its_newest_matches(library: Library) -> None:
+    """No more than 5,000 matches are ranked; the newest."""
+    group = library.group
+    ((space,),) = await group.sql("SELECT space_id FROM robotgroups.groups WHERE id = %s", group.id)
+    await group.sql(
+        "INSERT INTO robotgroups.memories (space_id, content, content_hash, originator, tokens) "
+        "SELECT %s, 'common ' || i, sha256(i::text::bytea), 'a', 1 FROM generate_series(1, 5200) i",
+        space,
+    )
+    while await group.store.lex(group.id, 1000):
+        pass
+    ids = await library.ids("common", "fulltext", limit=1000)
+    ((oldest,),) = await group.sql("SELECT min(id) FROM robotgroups.memories")
+    assert ids == list(range(oldest + 200, oldest + 1200))

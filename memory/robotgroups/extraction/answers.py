@@ -94,14 +94,14 @@ def clean_tags(tags: Iterable[str]) -> list[str]:
 
 
 def _tag(tag: str) -> str:
-    levels = (_level(level) for level in tag.strip().lstrip("#").split(":"))
+    levels = (_level(level) for level in tag.split(":"))
     return ":".join([level for level in levels if level][:MAX_TAG_LEVELS])
 
 
 def _level(level: str) -> str:
     text = unicodedata.normalize("NFC", level.lower())
     kept = (c if c.isalnum() or c in ".+#" or unicodedata.category(c).startswith("M") else "-" for c in text)
-    return _HYPHENS.sub("-", "".join(kept)).strip("-.")
+    return _HYPHENS.sub("-", "".join(kept)).lstrip("-.+#").rstrip("-.")
 
 
 def clean_propositions(propositions: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from robotgroups.extraction.answers import (
     read_message,
 )
 from robotgroups.refusals import MalformedAnswerError
+from robotgroups.tags import check_tags
 
 
 @pytest.mark.parametrize(
@@ -136,11 +137,8 @@ def test_tags_are_few_and_each_once_and_none_above_another() -> None:
 def test_clean_tags_stay_clean(tags: list[str]) -> None:
     clean = clean_tags(tags)
     assert clean_tags(clean) == clean
+    assert check_tags(clean) == tuple(clean)
     assert len(clean) <= 8
-    for tag in clean:
-        levels = tag.split(":")
-        assert 1 <= len(levels) <= 5
-        assert all(level and level == level.strip() for level in levels)
 
 
 def test_propositions_are_single_lines_each_once() -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from typing import Any
 
-from robotgroups.extraction.prompts import MAX_PROPOSITIONS, MAX_TAG_LEVELS, MAX_TAGS
+from robotgroups.extraction.prompts import MAX_PROPOSITIONS, MAX_TAGS
 from robotgroups.refusals import MalformedAnswerError
+from robotgroups.tags import MAX_LEVELS, MAX_TAG_CHARACTERS, SEPARATOR, matches
 
-MAX_TAG_CHARACTERS = 200
 MAX_PROPOSITION_CHARACTERS = 2000
 # How many places of an answer are tried as the beginning of its JSON.
 _MAX_STARTS = 50
@@ -89,19 +89,19 @@ def clean_tags(tags: Iterable[str]) -> list[str]:
     Lower case; letters, digits, ``.``, ``+``, ``#`` and ``-`` in a level, whatever else is a hyphen; at most 5 levels.
     """
     made = dict.fromkeys(tag for tag in map(_tag, tags) if tag and len(tag) <= MAX_TAG_CHARACTERS)
-    fittest = [tag for tag in made if not any(other.startswith(f"{tag}:") for other in made)]
+    fittest = [tag for tag in made if not any(other != tag and matches(other, tag) for other in made)]
     return fittest[:MAX_TAGS]
 
 
 def _tag(tag: str) -> str:
-    levels = (_level(level) for level in tag.strip().lstrip("#").split(":"))
-    return ":".join([level for level in levels if level][:MAX_TAG_LEVELS])
+    levels = (_level(level) for level in tag.split(SEPARATOR))
+    return SEPARATOR.join([level for level in levels if level][:MAX_LEVELS])
 
 
 def _level(level: str) -> str:
     text = unicodedata.normalize("NFC", level.lower())
     kept = (c if c.isalnum() or c in ".+#" or unicodedata.category(c).startswith("M") else "-" for c in text)
-    return _HYPHENS.sub("-", "".join(kept)).strip("-.")
+    return _HYPHENS.sub("-", "".join(kept)).lstrip("-.+#").rstrip("-.")
 
 
 def clean_propositions(propositions: Iterable[str]) -> list[str]:

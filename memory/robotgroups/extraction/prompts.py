@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAX_TAGS, MAX_TAG_LEVELS = 8, 5
+from robotgroups.tags import MAX_LEVELS
+
+MAX_TAGS = 8
 MAX_PROPOSITIONS = 64
 # More of the group's tags would cost more than they help.
 MAX_KNOWN_TAGS = 100
@@ -16,7 +18,7 @@ _DATA = (
 _TAGS = f"""You file notes of a knowledge base under tags.
 
 A tag is a path from the general to the particular, its levels separated by colons: `database:postgresql:indexing`.
-- One to {MAX_TAG_LEVELS} levels; two or three are usual. The first level is a broad subject that many notes may share.
+- One to {MAX_LEVELS} levels; two or three are usual. The first level is a broad subject that many notes may share.
 - Lower case, nouns in the singular, words of one level joined by hyphens: `machine-learning:embedding`.
 - English, whatever the note's language; names keep their spelling.
 - Only what the note is about, not what it mentions in passing. No dates, no opinions, no tag that fits every note.

@@ -1,7 +1,7 @@
 """The circuit breaker: who may ask when."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robotgroups.breaker import Breaker
@@ -56,15 +56,16 @@ def test_a_trial_whose_outcome_is_never_told_blocks_nobody_for_good() -> None:
     assert breaker.admit(20.0) == 0.0
 
 
+@settings(max_examples=500)
 @given(
     st.integers(1, 4),
-    st.lists(st.tuples(st.sampled_from(["ask", "good", "bad"]), st.floats(0, 15)), max_size=60),
+    st.lists(st.tuples(st.sampled_from(["ask", "good", "bad"]), st.integers(0, 60)), max_size=60),
 )
-def test_while_open_at_most_one_is_admitted_per_pause(threshold: int, steps: list[tuple[str, float]]) -> None:
+def test_while_open_at_most_one_is_admitted_per_pause(threshold: int, steps: list[tuple[str, int]]) -> None:
     breaker = Breaker(threshold, PAUSE)
     now, in_a_row, last_admitted = 0.0, 0, None
     for what, later in steps:
-        now += later
+        now += later / 4  # exact, unlike most floats
         if what == "ask":
             wait = breaker.admit(now)
             assert 0.0 <= wait <= PAUSE

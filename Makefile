@@ -15,7 +15,7 @@ PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 PARALLEL := -n 3 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
-BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support
+BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
 BENCHMARKS := bench-remember bench-sync bench-recall bench-context bench-memory bench-quality
 COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.

@@ -9,5 +9,6 @@ compile="uv pip compile --quiet --universal --python-version 3.11 --generate-has
 $compile pyproject.toml --all-extras --group dev --output-file $locks/dev.txt "$@"
 $compile pyproject.toml --extra robot --constraints $locks/dev.txt --output-file $locks/robot.txt
 $compile pyproject.toml --extra operator --constraints $locks/dev.txt --output-file $locks/operator.txt
-$compile pyproject.toml --extra embedded --extra robot --group bench --constraints $locks/dev.txt --output-file $locks/bench.txt
+$compile pyproject.toml --extra embedded --extra local-embeddings --extra robot --group bench \
+  --constraints $locks/dev.txt --output-file $locks/bench.txt
 echo hatchling | $compile - --constraints $locks/dev.txt --output-file $locks/build.txt

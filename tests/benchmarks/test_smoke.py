@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 110
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 PEERS = os.environ.get("BENCH_PEERS", "htm")
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])}
+PATHS = (ROOT, ROOT / "tests" / "support", ROOT / "hack" / "local-cluster")
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS))}
 
 STRATEGIES = ["fulltext", "vector", "hybrid"]
 KEYS = {

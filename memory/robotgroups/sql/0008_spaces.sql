@@ -72,7 +72,7 @@ ALTER TABLE robotgroups.memories
     ALTER COLUMN group_id DROP NOT NULL,
     DROP CONSTRAINT memories_group_id_fkey,
     DROP CONSTRAINT memories_group_id_content_hash_key,
-    ADD CONSTRAINT memories_once UNIQUE (space_id, content_hash),
+    ADD CONSTRAINT memories_once UNIQUE (content_hash, space_id),
     SET (fillfactor = 90);
 COMMENT ON COLUMN robotgroups.memories.group_id IS 'the group that remembered it first';
 DROP INDEX robotgroups.memories_group_created;

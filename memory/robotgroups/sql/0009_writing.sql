@@ -210,7 +210,8 @@ BEGIN
                 octet_length(j.content) AS bytes
             FROM ROWS FROM (jsonb_to_recordset(p_items) AS (content text, tokens integer, originator text, tags text[], metadata jsonb,
                 scope text[], key text, expires_at timestamptz)) WITH ORDINALITY j ORDER BY j.ordinality) x
-        LEFT JOIN memories m ON m.space_id = g.space_id AND m.content_hash = x.hash
+        -- not "=": it would let a plan made while the space was small read all of the space for each item (index memories_space)
+        LEFT JOIN memories m ON m.content_hash = x.hash AND m.space_id IS NOT DISTINCT FROM g.space_id
         LEFT JOIN robots r ON r.group_id = p_group AND r.name = x.originator;
     IF NOT v_fenced THEN PERFORM fence(p_group, p_robot, p_tenure); END IF;  -- R2: says who is active
     IF v_keys THEN

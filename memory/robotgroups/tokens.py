@@ -25,7 +25,9 @@ def encoding(name: str) -> tiktoken.Encoding:
     """
     if name not in _OFFLINE:
         raise ArgumentError(f"unknown tokenizer {name!r}: choose one of {', '.join(sorted(_OFFLINE))}")
-    return tiktoken.get_encoding(_OFFLINE[name])
+    made = tiktoken.get_encoding(_OFFLINE[name])
+    made._mergeable_ranks = {}  # noqa: SLF001  14 MB beside Rust's own, read when pickled alone
+    return made
 
 
 def count(text: str, tokenizer: str = DEFAULT) -> int:

@@ -36,6 +36,10 @@ BEGIN
             EXECUTE format('CREATE POLICY own_rows ON robotgroups.%I FOR SELECT TO robotgroups_robot USING (%s)', t.relname, v_mine);
         END IF;
     END LOOP;
+    -- a view shows what its owner sees, unless it is told to ask as who asks
+    FOR t IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'robotgroups'::regnamespace AND c.relkind = 'v' LOOP
+        EXECUTE format('ALTER VIEW robotgroups.%I SET (security_invoker = true)', t.relname);
+    END LOOP;
 END $$;
 
 -- What a new function may be run by: nobody but the owner, until it is granted.

@@ -38,6 +38,11 @@ async def populate(sql: Sql, group_id: int, secret: str) -> list[int]:
         space,
     )
     await sql("UPDATE robotgroups.spaces SET serving_model = %s, target_model = %s WHERE id = %s", model, model, space)
+    await sql(
+        'UPDATE robotgroups.groups SET embedding = \'{"provider": "openai", "model": "m", "dimensions": 2}\' '
+        "WHERE id = %s",
+        group_id,
+    )
     await sql("INSERT INTO robotgroups.embeddings SELECT %s, m, '[1,2]' FROM unnest(%s::bigint[]) m", model, [one, two])
     await sql("SELECT robotgroups.queue_jobs(%s, %s, '{embed}')", space, [three])
     await sql(

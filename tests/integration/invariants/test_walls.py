@@ -11,6 +11,7 @@ import pytest
 from postgres_server import OWNER
 from psycopg import sql
 
+from robotgroups.check import check
 from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.store import robot_dsn
 
@@ -245,6 +246,7 @@ async def test_garbage_is_an_error_or_an_answer_and_never_harm(scene: Scene) -> 
                     assert answer.sqlstate is not None, (function, name, value)
                     assert answer.sqlstate[:2] not in {"XX", "57", "58"}, (function, name, value)
     assert await scene.held() == before
+    assert [str(f) for f in await check(scene.group.store)] == []
 
 
 # -- tables --------------------------------------------------------------------------------------------------------

@@ -11,11 +11,31 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robotgroups.client import AsyncClient
+    from robotgroups.embedding import EmbeddingConfig, embedding_config
+    from robotgroups.extraction import ExtractionConfig, extraction_config
     from robotgroups.group import AsyncRobotGroup
     from robotgroups.sync import Client, RobotGroup
 
-__all__ = ["AsyncClient", "AsyncRobotGroup", "Client", "RobotGroup"]
-_HOMES = {"AsyncClient": "client", "AsyncRobotGroup": "group", "Client": "sync", "RobotGroup": "sync"}
+__all__ = [
+    "AsyncClient",
+    "AsyncRobotGroup",
+    "Client",
+    "EmbeddingConfig",
+    "ExtractionConfig",
+    "RobotGroup",
+    "embedding_config",
+    "extraction_config",
+]
+_HOMES = {
+    "AsyncClient": "client",
+    "AsyncRobotGroup": "group",
+    "Client": "sync",
+    "EmbeddingConfig": "embedding",
+    "ExtractionConfig": "extraction",
+    "RobotGroup": "sync",
+    "embedding_config": "embedding",
+    "extraction_config": "extraction",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -11,6 +11,7 @@ from robotgroups import tokens
 from robotgroups.cache import Cache
 from robotgroups.errors import NotActiveError
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
@@ -28,8 +29,9 @@ T = TypeVar("T")
 class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
-    def __init__(self, store: Store, group_id: int, name: str) -> None:
+    def __init__(self, store: Store, group_id: int, name: str, models: GroupModels) -> None:
         self.name = name
+        self._models = models
         self._store = store
         self._group_id = group_id
         self._replica = Replica(store, group_id)

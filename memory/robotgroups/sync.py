@@ -12,7 +12,9 @@ from typing import Any, ParamSpec, Self, TypeVar
 from robotgroups import timeframe as timeframes
 from robotgroups.client import DEADLINE_S, AsyncClient
 from robotgroups.context import Context
+from robotgroups.embedding import EmbeddingConfig
 from robotgroups.errors import ClosedError
+from robotgroups.extraction import ExtractionConfig
 from robotgroups.group import AsyncRobotGroup, Channel
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
 
@@ -75,10 +77,25 @@ class RobotGroup:
         *,
         max_tokens: int | None = None,
         dsn: str | None = None,
+        embedding: EmbeddingConfig | None = None,
+        extraction: ExtractionConfig | None = None,
+        embedding_api_key: str | None = None,
+        extraction_api_key: str | None = None,
     ) -> None:
         self._loop = _Loop(f"group {name}")
         try:
-            self._group = self._loop.run(AsyncRobotGroup.open, name, active, passive, max_tokens=max_tokens, dsn=dsn)
+            self._group = self._loop.run(
+                AsyncRobotGroup.open,
+                name,
+                active,
+                passive,
+                max_tokens=max_tokens,
+                dsn=dsn,
+                embedding=embedding,
+                extraction=extraction,
+                embedding_api_key=embedding_api_key,
+                extraction_api_key=extraction_api_key,
+            )
         except BaseException:
             self._loop.close()
             raise

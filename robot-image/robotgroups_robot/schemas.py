@@ -185,6 +185,10 @@ class StatusBody(BaseModel):
     in_sync: bool
     epoch: int
     revision: int
+    unembedded: Annotated[int, Field(description="memories that vector recall does not know yet")]
+    backfill: Annotated[int, Field(description="memories that the model that serves next has not embedded yet")]
+    failing_jobs: Annotated[int, Field(description="background work that failed and is tried again")]
+    job_error: Annotated[str | None, Field(description="why the oldest of it failed")]
     robot: RobotBody
     sync_stats: dict[str, int]
 

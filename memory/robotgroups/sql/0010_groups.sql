@@ -81,6 +81,7 @@ BEGIN
         resource_uid = n.resource_uid, eviction = n.eviction, embedding = n.embedding, extraction = n.extraction,
         expire_after_s = n.expire_after_s, keep_memories = n.keep_memories WHERE id = v_id;
     IF n.embedding <> g.embedding THEN PERFORM choose_model(g.space_id, n.embedding); END IF;
+    IF n.extraction <> g.extraction THEN PERFORM choose_extraction(g.space_id); END IF;
     -- no revision: whoever hears what it has applied already asks for the settings, with a heartbeat
     PERFORM announce(v_id, (SELECT revision FROM groups WHERE id = v_id));
     IF n.language <> g.language THEN

@@ -11,8 +11,9 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from robotgroups import errors
-from robotgroups.administration import Administration, password_of, robot_dsn, with_ca
+from robotgroups.administration import Administration
 from robotgroups.lifecycle_store import LifecycleStore
+from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -35,7 +36,7 @@ from robotgroups.writer import Writer
 
 FUSION, NO_FILTERS = Fusion(), Filters()
 
-__all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
+__all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
 
 
 class Store(LifecycleStore, Administration):

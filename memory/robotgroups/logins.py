@@ -28,6 +28,12 @@ _LOGIN = re.compile(r"(rg_\d+_\d+)(?:_(\d+))?")
 class Logins(Pool):
     """What makes and unmakes logins (owner only)."""
 
+    async def logins(self, group_id: int) -> tuple[str | None, str | None]:
+        """The group's login, and the previous one while it is being rotated; None: there is none."""
+        async with self._connection() as connection, connection.transaction():
+            _, login, previous = await _lock(connection, group_id)
+            return login, previous
+
     async def ensure_login(self, group_id: int, password: str) -> str:
         """Make the group's login, or give it this password; returns its name.
 

@@ -111,7 +111,7 @@ class GroupRecord:
     resource_uid: str
     retention: Retention
     login: str | None
-    previous_login: str | None
+    previous_login: str | None = None
     """Until every robot has come over to ``login``, while that is being rotated."""
 
 

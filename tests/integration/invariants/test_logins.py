@@ -128,7 +128,7 @@ async def test_r2_a_hung_robot_under_the_previous_login_loses_its_sessions(group
             group.id, "a", incarnation, observed_heartbeat=heartbeat, reason="hung", detected_by="test"
         )
         assert verdict.outcome is Outcome.PROMOTED
-        with pytest.raises(Exception, match="terminating connection|not available"):
+        with pytest.raises(Exception, match=r"terminating connection|not available"):
             await session.beat("a", applied=1, warm=True)
 
 

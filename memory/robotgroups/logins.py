@@ -6,6 +6,7 @@ A login is called after its group, the database (logins belong to the server) an
 
 from __future__ import annotations
 
+import logging
 import re
 
 import psycopg
@@ -22,6 +23,7 @@ Connection = psycopg.AsyncConnection[DictRow]
 SETTINGS = {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "10s"}
 END_MS = 5000
 """How long a session that is ended is waited for: what it holds would keep its login."""
+logger = logging.getLogger(__name__)
 _LOGIN = re.compile(r"(rg_\d+_\d+)(?:_(\d+))?")
 
 
@@ -135,8 +137,7 @@ def _base(login: str) -> str:
 
 async def _make(connection: Connection, group_id: int, login: str, password: str) -> str:
     verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
-    found = await (await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (login,))).fetchone()
-    for statement in _login_statements(login, verifier, exists=found is not None):
+    for statement in _login_statements(login, verifier, exists=await _exists(connection, login)):
         await connection.execute(statement)
     await connection.execute(
         "UPDATE robotgroups.groups SET login = %s WHERE id = %s AND login IS DISTINCT FROM %s", (login, group_id, login)
@@ -145,10 +146,31 @@ async def _make(connection: Connection, group_id: int, login: str, password: str
 
 
 async def _drop(connection: Connection, login: str) -> None:
+    """End the login's sessions and drop it.
+
+    A login can make large objects and temporary tables, which keep it from being dropped; those of other databases are
+    out of reach from here. Then it stays as a role that can neither log in nor do anything.
+    """
     await connection.execute(
         "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usename = %s", (END_MS, login)
     )
-    await connection.execute(SQL("DROP ROLE IF EXISTS {}").format(Identifier(login)))
+    if not await _exists(connection, login):
+        return
+    name = Identifier(login)
+    await connection.execute(SQL("GRANT {} TO CURRENT_USER").format(name))
+    await connection.execute(SQL("DROP OWNED BY {}").format(name))
+    try:
+        async with connection.transaction():
+            await connection.execute(SQL("DROP ROLE {}").format(name))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        logger.warning("login %s cannot be dropped, and is disabled: %s", login, error.diag.message_detail)
+        await connection.execute(SQL("REVOKE robotgroups_robot FROM {}").format(name))
+        await connection.execute(SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(name))
+
+
+async def _exists(connection: Connection, login: str) -> bool:
+    cursor = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (login,))
+    return await cursor.fetchone() is not None
 
 
 def _login_statements(login: str, verifier: str, *, exists: bool) -> list[Composed]:

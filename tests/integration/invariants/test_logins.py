@@ -155,3 +155,35 @@ async def test_a_copy_of_the_database_on_the_same_server_gets_logins_of_its_own(
             await copy.delete_group(group.id)
         await connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
     assert [await _exists(group, login) for login in (first, second, theirs)] == [True, True, False]
+
+
+async def test_what_a_login_has_left_behind_does_not_keep_its_group(group: Group) -> None:
+    """Anybody may make large objects, and temporary tables."""
+    login = await group.store.ensure_login(group.id, "one")
+    async with await psycopg.AsyncConnection.connect(robot_dsn(group.dsn, login, "one"), autocommit=True) as robot:
+        await robot.execute("SELECT lo_create(0)")
+        await robot.execute("CREATE TEMP TABLE mine (x integer)")
+        assert await group.store.delete_group(group.id) is True
+    assert not await _exists(group, login)
+    assert await group.sql("SELECT FROM pg_largeobject_metadata") == []
+
+
+async def test_a_login_that_cannot_be_dropped_is_disabled(group: Group, superuser_dsn: str) -> None:
+    login = await group.store.ensure_login(group.id, "one")
+    mine = robot_dsn(group.dsn, login, "one")
+    async with await psycopg.AsyncConnection.connect(make_conninfo(mine, dbname="postgres"), autocommit=True) as robot:
+        await robot.execute("SELECT lo_create(0)")
+    await group.store.drop_login(group.id)
+    with pytest.raises(psycopg.OperationalError):
+        await psycopg.AsyncConnection.connect(mine)
+    assert await group.sql(
+        "SELECT rolcanlogin, pg_has_role(rolname, 'robotgroups_robot', 'MEMBER') FROM pg_roles WHERE rolname = %s",
+        login,
+    ) == [(False, False)]
+    # and it is of use again when the group comes back
+    assert await group.store.ensure_login(group.id, "two") == login
+    await (await psycopg.AsyncConnection.connect(robot_dsn(group.dsn, login, "two"))).close()
+    async with await psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True) as admin:
+        await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(login)))
+    await group.store.drop_login(group.id)
+    assert not await _exists(group, login)

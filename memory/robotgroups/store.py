@@ -11,9 +11,10 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from robotgroups import errors
-from robotgroups.administration import Administration, password_of, robot_dsn, with_ca
+from robotgroups.administration import Administration
 from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
+from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -41,7 +42,7 @@ _RECALL_BY_VECTOR = (
     "LEFT JOIN robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s) ON true"
 )
 
-__all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
+__all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
 
 
 class Store(LifecycleStore, Jobs, Administration):

@@ -108,6 +108,10 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         """Changes after a revision, until the robot ends (ReplacedError). A slow reader hurts nobody."""
         return self._replica.events(after)
 
+    async def check_feed(self, after: int) -> None:
+        """Whether the feed still has what follows a revision. PrunedError, MemoryUnavailableError."""
+        await self._store.changes(self._group_id, after, 1)
+
     # -- memory ------------------------------------------------------------------------------------------------------
 
     async def remember(

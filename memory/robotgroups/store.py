@@ -221,7 +221,7 @@ class Store(LifecycleStore, Administration):
                 None if vector is None else f"[{','.join(map(str, vector))}]",
                 fusion.fulltext,
                 fusion.vector,
-                fusion.k,
+                int(fusion.k),
             ),
         )
         return Recalled(Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows)

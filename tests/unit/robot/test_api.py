@@ -11,7 +11,7 @@ import pytest
 from robotgroups import limits
 from robotgroups.tags import MAX_TAG_CHARACTERS, MAX_TAGS
 from robotgroups_robot.app import create_api, create_app
-from robotgroups_robot.auth import authorized
+from robotgroups_robot.auth import BearerAuth, given
 from robotgroups_robot.limits import MAX_BODY_BYTES
 from robotgroups_robot.problems import MEDIA_TYPE
 from robotgroups_robot.runtime import Runtime
@@ -58,23 +58,30 @@ def problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("header", "good"),
+    ("header", "token"),
     [
-        (b"Bearer t", True),
-        (b"bearer t", True),
-        (b"Bearer  t ", True),
-        (b"Bearer T", False),
-        (b"Bearer tt", False),
-        (b"Bearer", False),
-        (b"Basic t", False),
-        (b"t", False),
-        (b"", False),
-        (None, False),
-        (b"Bearer \xff\xfe", False),
+        (b"Bearer t", b"t"),
+        (b"bearer t", b"t"),
+        (b"Bearer  t ", b"t"),
+        (b"Bearer", b""),
+        (b"Basic t", None),
+        (b"t", None),
+        (b"", None),
+        (None, None),
+        (b"Bearer \xff\xfe", b"\xff\xfe"),
     ],
 )
-def test_authorization_headers(header: bytes | None, good: bool) -> None:
-    assert authorized(header, b"t") is good
+def test_authorization_headers(header: bytes | None, token: bytes | None) -> None:
+    assert given(header) == token
+
+
+@pytest.mark.parametrize(
+    "header",
+    [f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}x", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, "Bearer \xff"],
+)
+async def test_what_is_not_the_token_is_401(client: httpx.AsyncClient, header: str) -> None:
+    response = await client.get("/v1/status", headers=[(b"Authorization", header.encode("latin-1"))])
+    problem(response, 401, "unauthorized")
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/"), ("GET", "/v2"), ("GET", "/docs")])
@@ -251,8 +258,9 @@ async def test_an_unexpected_error_is_a_problem_and_shows_nothing(runtime: Runti
     async def broken() -> None:
         raise KeyError("password=hunter2")
 
-    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://robot") as client:
+    transport = httpx.ASGITransport(BearerAuth(api, TOKEN), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://robot", headers=headers) as client:
         response = await client.get("/broken")
     problem(response, 500, "internal")
     assert "hunter2" not in response.text

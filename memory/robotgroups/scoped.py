@@ -16,7 +16,6 @@ from typing import Any
 from robotgroups.context import Context
 from robotgroups.errors import UnknownMemoryError
 from robotgroups.group_commit import Outcome
-from robotgroups.lifecycle_store import HISTORY
 from robotgroups.limits import check_scope
 from robotgroups.member import Member
 from robotgroups.memories import Memory, Remembered, Revised
@@ -24,7 +23,7 @@ from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
 from robotgroups.scope import belongs, within
 from robotgroups.timeframe import Timeframe
-from robotgroups.updating import UNCHANGED, Expiry, MemoryVersion, Updated
+from robotgroups.updating import HISTORY, UNCHANGED, Expiry, MemoryVersion, Updated
 
 
 class ScopedMember:

@@ -20,6 +20,7 @@ class Unchanged(Enum):
     UNCHANGED = "unchanged"
 
 
+HISTORY = 100  # how many versions are told when nobody says
 UNCHANGED: Final = Unchanged.UNCHANGED
 Expiry = datetime | Literal[Unchanged.UNCHANGED] | None
 

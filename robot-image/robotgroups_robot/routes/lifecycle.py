@@ -7,9 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from robotgroups import limits
 from robotgroups.lifecycle import MAX_HISTORY
-from robotgroups.lifecycle_store import HISTORY
 from robotgroups.robot import HostedRobot
-from robotgroups.updating import UNCHANGED
+from robotgroups.updating import HISTORY, UNCHANGED
 from robotgroups_robot import memory_schemas as bodies
 from robotgroups_robot import schemas
 from robotgroups_robot.auth import reached, scope_aware

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from robotgroups.memories import Memory, Remembered
     from robotgroups.recall import Recalled
     from robotgroups.remembering import NewMemory
-    from robotgroups.scoped_token import scoped_token
+    from robotgroups.scoped_tokens import scoped_token
     from robotgroups.sync import RobotGroup
     from robotgroups.sync_client import Client
 
@@ -55,7 +55,7 @@ _HOMES = {
     "RobotGroupsError": "errors",
     "embedding_config": "embedding",
     "extraction_config": "extraction",
-    "scoped_token": "scoped_token",
+    "scoped_token": "scoped_tokens",
 }
 
 

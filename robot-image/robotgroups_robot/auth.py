@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from robotgroups.errors import NotPermittedError
 from robotgroups.robot import HostedRobot
 from robotgroups.scoped import ScopedMember
-from robotgroups.scoped_token import ScopedTokens
+from robotgroups.scoped_tokens import ScopedTokens
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
 
 # For probes and scrapers, which have no token; they tell nothing of the memory. Everything else needs one.

@@ -59,7 +59,7 @@ TOKEN = Security(
 _TITLES = {
     400: "The request cannot be read",
     401: "The token is missing or wrong",
-    403: "The token is limited to a scope, and this is not within it",
+    403: "The token is limited to a scope, and may not do this",
     404: "There is no such memory",
     409: "Roles do not allow it now; `active` names the active robots",
     410: "The changes after that revision are gone, up to `pruned_to`: start from the working memory",

@@ -146,7 +146,10 @@ async def working_memory(request: Request, runtime: RuntimeDep) -> Response:
 
 @router.delete("/working-memory", response_model=schemas.ClearedBody, responses=answers_with(409))
 async def clear_working_memory(request: Request, runtime: RuntimeDep) -> schemas.ClearedBody | Response:
-    """Empty the working memory; what was in it stays in long-term memory."""
+    """Empty the working memory but for what is pinned; what was in it stays in long-term memory.
+
+    It concerns all memories: a token that is limited to a scope is refused.
+    """
 
     async def here(robot: HostedRobot) -> schemas.ClearedBody:
         return schemas.ClearedBody(cleared=await robot.clear_working_memory())

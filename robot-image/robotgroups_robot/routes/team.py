@@ -71,6 +71,9 @@ async def change_feed(
 
 @router.post("/failover", response_model=schemas.FailoverBody, responses=answers_with(409))
 async def failover(runtime: RuntimeDep, body: schemas.FailoverRequest | None = None) -> schemas.FailoverBody:
-    """Replace an active robot by a warm passive one, now. The replaced one is failed until it has come back."""
+    """Replace an active robot by a warm passive one, now. The replaced one is failed until it has come back.
+
+    It concerns the group: a token that is limited to a scope is refused.
+    """
     done = await runtime.failover(body.robot if body else None)
     return schemas.FailoverBody(promoted=done.promoted, failed=done.failed, epoch=done.epoch, revision=done.revision)

@@ -20,6 +20,7 @@ from robotgroups_robot.runtime import Runtime
 from robotgroups_robot.size import BoundedBody, too_large
 
 DIRECT = (memory.direct, recall.direct)
+ROUTERS = (probes.router, *DIRECT, memory.router, recall.router, lifecycle.router, team.router)
 _DESCRIPTION = "One robot of a RobotGroup: its group's shared memory, its state, and its role."
 
 
@@ -34,7 +35,7 @@ def create_api(runtime: Runtime) -> FastAPI:
         dependencies=[Depends(check_route)],
     )
     api.state.runtime = runtime
-    for router in (probes.router, *DIRECT, memory.router, recall.router, lifecycle.router, team.router):
+    for router in ROUTERS:
         api.include_router(router)
     for kind in (ProblemError, RobotGroupsError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _answer_with_problem)

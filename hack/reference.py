@@ -152,7 +152,8 @@ def api_page(document: Json) -> str:
         "# HTTP API of a robot\n",
         f"{document['info']['description']} Every robot serves it on port 8080, the group's Service on port 80; "
         "`/openapi.json` is this page for programs. `Authorization: Bearer TOKEN` with the key `token` of the Secret "
-        "GROUP-robotgroups is needed everywhere but under the tag probes. Errors are problem details (RFC 9457).\n",
+        "GROUP-robotgroups, or one limited to a scope (docs/scopes.md), is needed everywhere but under the tag probes. "
+        "Errors are problem details (RFC 9457).\n",
     ]
     operations = [
         (operation["tags"][0], method.upper(), path, operation)

@@ -11,30 +11,51 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robotgroups.client import AsyncClient
+    from robotgroups.context import Context
     from robotgroups.embedding import EmbeddingConfig, embedding_config
+    from robotgroups.errors import RobotGroupsError
     from robotgroups.extraction import ExtractionConfig, extraction_config
     from robotgroups.group import AsyncRobotGroup
-    from robotgroups.sync import Client, RobotGroup
+    from robotgroups.memories import Memory, Remembered
+    from robotgroups.recall import Recalled
+    from robotgroups.remembering import NewMemory
+    from robotgroups.scoped_tokens import scoped_token
+    from robotgroups.sync import RobotGroup
+    from robotgroups.sync_client import Client
 
 __all__ = [
     "AsyncClient",
     "AsyncRobotGroup",
     "Client",
+    "Context",
     "EmbeddingConfig",
     "ExtractionConfig",
+    "Memory",
+    "NewMemory",
+    "Recalled",
+    "Remembered",
     "RobotGroup",
+    "RobotGroupsError",
     "embedding_config",
     "extraction_config",
+    "scoped_token",
 ]
 _HOMES = {
     "AsyncClient": "client",
     "AsyncRobotGroup": "group",
-    "Client": "sync",
+    "Client": "sync_client",
+    "Context": "context",
     "EmbeddingConfig": "embedding",
     "ExtractionConfig": "extraction",
+    "Memory": "memories",
+    "NewMemory": "remembering",
+    "Recalled": "recall",
+    "Remembered": "memories",
     "RobotGroup": "sync",
+    "RobotGroupsError": "errors",
     "embedding_config": "embedding",
     "extraction_config": "extraction",
+    "scoped_token": "scoped_tokens",
 }
 
 

@@ -9,83 +9,62 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay
-from tenacity.wait import wait_random_exponential
 
-from robotgroups import errors
 from robotgroups import timeframe as timeframes
 from robotgroups.context import Context
 from robotgroups.draft import Draft
+from robotgroups.erasing import Erasure
+from robotgroups.errors import ArgumentError
+from robotgroups.limits import check_scope, check_time
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
+from robotgroups.recall import Recalled
+from robotgroups.remembering import NewMemory, scope_texts
+from robotgroups.service import DEADLINE_S, Service, error_of
+from robotgroups.updating import HISTORY, UNCHANGED, Expiry, MemoryVersion, Patch, Updated
 
-DEADLINE_S = 30.0
-REQUEST_TIMEOUT_S, LEAST_TIMEOUT_S = 10.0, 0.1
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
+__all__ = ["DEADLINE_S", "AsyncClient"]
 
-# The service sends a comment every 15 s when there is no change: longer silence is a lost connection.
-FEED_SILENCE_S = 45.0
 REOPEN_PAUSE_S = 0.1
+# What one request may carry: as many memories as the service takes at once, and of its 1 MiB what leaves some room.
+BATCH_MEMORIES, BATCH_BYTES, BATCH_IDS = 256, 900_000, 1000
 
-T = TypeVar("T")
-R = TypeVar("R", Remembered, Revised, FailoverResult)
+R = TypeVar("R", Remembered, Revised, Updated, FailoverResult)
 logger = logging.getLogger(__name__)
-_PROBLEM = "urn:robotgroups:problem:"
-_ERRORS: dict[str, Callable[[str], errors.RobotGroupsError]] = {
-    "unknown-memory": errors.UnknownMemoryError,
-    "no-passive-robot": errors.NoPassiveRobotError,
-    "content-too-large": errors.ContentTooLargeError,
-    "invalid-request": errors.ArgumentError,
-    "idempotency-conflict": errors.IdempotencyConflictError,
-    "missing-feature": errors.MissingFeatureError,
-    "not-permitted": errors.NotPermittedError,
-    "unauthorized": errors.NotPermittedError,
-}
-_RETRIED = {502, 503, 504}
-
-
-class _AgainError(errors.ServiceError):
-    """An answer that another try may change."""
 
 
 class AsyncClient:
     """Talks to a group through its Service (or to one robot): ``AsyncClient("http://customer-support", token)``.
 
-    ``deadline`` is how long, in seconds, a call goes on trying. What it could not do by then is raised as the last
-    try's error: MemoryUnavailableError for lost connections, ServiceError for the answers 503 and 409.
+    ``token`` is the group's, or one that ``scoped_token`` has limited to a scope: then no other memory exists for it,
+    and what concerns all of them raises NotPermittedError. ``deadline`` is how long, in seconds, a call goes on trying.
+    What it could not do by then is raised as the last try's error: MemoryUnavailableError for lost connections,
+    ServiceError for the answers 503 and 409.
     """
 
     def __init__(
         self, url: str, token: str, *, deadline: float = DEADLINE_S, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise errors.ArgumentError(f"url must start with http:// or https://, not {url!r}")
-        if deadline <= 0:
-            raise errors.ArgumentError(f"deadline must be above 0 seconds, not {deadline}")
-        self._deadline = deadline
-        self._http = httpx.AsyncClient(
-            base_url=url.rstrip("/"),
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=REQUEST_TIMEOUT_S,
-            transport=transport,
-        )
+        self._service = Service(url, token, deadline, transport)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._service.aclose()
 
     async def __aenter__(self) -> AsyncClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    # -- writing and searching ---------------------------------------------------------------------------------------
 
     async def remember(
         self,
@@ -95,20 +74,56 @@ class AsyncClient:
         metadata: Mapping[str, Any] | None = None,
         originator: str | None = None,
         key: str | None = None,
+        scope: Mapping[str, str] | None = None,
+        expires_at: datetime | None = None,
     ) -> Remembered:
         """Remember once, durable when it returns. ``key`` None: a new one, for all tries of this call.
+
+        See ``NewMemory`` for the arguments.
 
         Raises:
             ArgumentError, IdempotencyConflictError, NotPermittedError.
             MemoryUnavailableError, ServiceError: not acknowledged by the deadline.
 
         """
-        draft = Draft.checked(content, tags=tags, metadata=metadata)
-        body: dict[str, Any] = {"content": draft.content, "tags": draft.tags, "metadata": draft.metadata}
-        if originator is not None:
-            body["originator"] = originator
-        answer = await self._ask("POST", "/v1/memories", json=body, headers={"Idempotency-Key": key or uuid4().hex})
-        return _read(Remembered, answer)
+        body = _item(NewMemory(content, tags, metadata, originator, None, scope, expires_at))
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        return _read(Remembered, await self._service.ask("POST", "/v1/memories", json=body, headers=headers))
+
+    async def remember_many(self, memories: Sequence[NewMemory]) -> list[Remembered]:
+        """Remember many, in as few requests as they fit into; the acknowledgements in their order.
+
+        Each is remembered once: those without a key get one.
+
+        Raises:
+            ArgumentError: one of them is wrong; the message tells which, and nothing is remembered.
+            ArgumentError, IdempotencyConflictError, NotPermittedError: the service has refused one; a note tells which.
+                Others may have been remembered, and to try all of them again is safe (M2).
+            MemoryUnavailableError, ServiceError: as ``remember``; likewise.
+
+        """
+        texts = []
+        for place, memory in enumerate(memories):
+            try:
+                texts.append(_json(_item(memory) | {"key": memory.key or uuid4().hex}))
+            except ArgumentError as error:
+                error.add_note(f"it is memory {place} of {len(memories)}")
+                raise
+        done: list[Remembered] = []
+        for batch in batches(texts):
+            answer = await self._service.ask(
+                "POST",
+                "/v1/memories/batch",
+                content=b'{"memories":[' + b",".join(batch) + b"]}",
+                headers={"Content-Type": "application/json"},
+            )
+            for outcome in answer["outcomes"]:
+                if outcome.get("problem"):
+                    refused = error_of(outcome["status"], outcome["problem"])
+                    refused.add_note(f"it is memory {len(done)} of {len(memories)}")
+                    raise refused
+                done.append(_read(Remembered, outcome["memory"]))
+        return done
 
     async def recall(
         self,
@@ -119,48 +134,158 @@ class AsyncClient:
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         timeframe: timeframes.Timeframe | None = None,
-    ) -> list[Memory]:
-        """Search long-term memory, best match first."""
-        parameters: dict[str, Any] = {"q": query, "limit": limit, "strategy": strategy, "tag": list(tags)}
-        if metadata:
-            parameters["metadata"] = json.dumps(metadata)
+        scope: Mapping[str, str] | None = None,
+        originators: Sequence[str] = (),
+        include_forgotten: bool = False,
+        into_working_memory: bool = False,
+        weights: Mapping[str, float] | None = None,
+        relevance: bool | Mapping[str, float] = False,
+        explain: bool = False,
+    ) -> Recalled:
+        """Search long-term memory, best match first: see ``RecallVerbs.recall``.
+
+        Raises:
+            ArgumentError, MissingFeatureError, NotPermittedError, EmbeddingConfigError.
+            MemoryUnavailableError, ServiceError: not answered by the deadline.
+
+        """
+        body: dict[str, Any] = {"query": query, "limit": limit, "strategy": strategy}
         if timeframe is not None:
             # words are read where the memory is, by its clock
-            parameters["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe)
-        answer = await self._ask("GET", "/v1/recall", params=parameters)
-        return [Memory.from_json(m) for m in answer["memories"]]
+            body["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe)
+        more = {
+            "tags": list(tags),
+            "metadata": dict(metadata or {}),
+            "scope": check_scope(scope),
+            "originators": list(originators),
+            "include_forgotten": include_forgotten,
+            "into_working_memory": into_working_memory,
+            "weights": dict(weights or {}),
+            "relevance": relevance if isinstance(relevance, bool) else dict(relevance),
+            "explain": explain,
+        }
+        # an empty mapping of relevance is its weights as they are, not none
+        body |= {name: value for name, value in more.items() if value or (name == "relevance" and value is not False)}
+        answer = await self._service.ask("POST", "/v1/recall", json=body)
+        return Recalled((Memory.from_json(m) for m in answer["memories"]), answer.get("unembedded"))
+
+    # -- working memory ----------------------------------------------------------------------------------------------
 
     async def working_memory(self) -> list[Memory]:
         """The working set of the robot that answers, oldest first."""
-        return [Memory.from_json(m) for m in (await self._ask("GET", "/v1/working-memory"))["memories"]]
+        return [Memory.from_json(m) for m in (await self._service.ask("GET", "/v1/working-memory"))["memories"]]
 
     async def context(
-        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+        self,
+        *,
+        strategy: str = "balanced",
+        max_tokens: int | None = None,
+        query: str | None = None,
+        scope: Mapping[str, str] | None = None,
     ) -> Context:
-        """The working set as text for an LLM, within a token budget, what matches ``query`` first."""
+        """The working set as text for an LLM, within a token budget, what matches ``query`` first.
+
+        ``scope``: only memories that belong to it.
+        """
         parameters: dict[str, Any] = {"strategy": strategy}
         if query is not None:
             parameters["query"] = query
         if max_tokens is not None:
             parameters["max_tokens"] = max_tokens
-        answer = await self._ask("GET", "/v1/context", params=parameters)
+        if scope:
+            parameters["scope"] = scope_texts(scope)
+        answer = await self._service.ask("GET", "/v1/context", params=parameters)
         return Context(answer["text"], answer["tokens"], tuple(answer["memory_ids"]), answer["revision"])
 
-    async def status(self) -> dict[str, Any]:
-        """The group's status (design §5), with the robot that answers as ``robot``."""
-        return dict(await self._ask("GET", "/v1/status"))
+    async def pin(self, *memory_ids: int) -> int:
+        """Keep memories in the working set until they are unpinned; returns how many were not.
 
-    async def forget(self, memory_id: int) -> Revised:
-        """Hide a memory until it is restored. UnknownMemoryError."""
-        return _read(Revised, await self._ask("DELETE", f"/v1/memories/{memory_id}"))
+        Raises:
+            ArgumentError: they do not fit beside what is pinned.
+            UnknownMemoryError.
 
-    async def restore(self, memory_id: int) -> Revised:
-        """Bring a forgotten memory back. UnknownMemoryError."""
-        return _read(Revised, await self._ask("POST", f"/v1/memories/{memory_id}/restore"))
+        """
+        return await self._pin("POST", memory_ids)
+
+    async def unpin(self, *memory_ids: int) -> int:
+        """Let pinned memories go as others do; returns how many were pinned. UnknownMemoryError."""
+        return await self._pin("DELETE", memory_ids)
+
+    async def _pin(self, method: str, memory_ids: Sequence[int]) -> int:
+        if not memory_ids:
+            return 0
+        return int((await self._service.ask(method, "/v1/working-memory/pins", json={"ids": memory_ids}))["changed"])
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; returns how many left it (0 when a try before had done it and its answer was lost)."""
-        return int((await self._ask("DELETE", "/v1/working-memory"))["cleared"])
+        return int((await self._service.ask("DELETE", "/v1/working-memory"))["cleared"])
+
+    # -- the life of a memory ----------------------------------------------------------------------------------------
+
+    async def get(self, memory_id: int) -> Memory:
+        """One memory, be it forgotten. UnknownMemoryError, also when it has expired."""
+        return Memory.from_json(await self._service.ask("GET", f"/v1/memories/{memory_id}"))
+
+    async def update(
+        self,
+        memory_id: int,
+        content: str | None = None,
+        *,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expires_at: Expiry = UNCHANGED,
+    ) -> Updated:
+        """Change what a memory says; what it said before stays in its history: see ``LifecycleVerbs.update``.
+
+        Raises:
+            UnknownMemoryError, ArgumentError.
+
+        """
+        patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at)
+        body = {name: v for name in ("content", "tags", "metadata") if (v := getattr(patch, name)) is not None}
+        if patch.expires_at is not UNCHANGED:
+            body["expires_at"] = patch.expires_at and patch.expires_at.isoformat()
+        return _read(Updated, await self._service.ask("PATCH", f"/v1/memories/{memory_id}", json=body))
+
+    async def history(self, memory_id: int, *, limit: int = HISTORY) -> list[MemoryVersion]:
+        """What a memory says and has said, newest first. UnknownMemoryError."""
+        answer = await self._service.ask("GET", f"/v1/memories/{memory_id}/history", params={"limit": limit})
+        return [MemoryVersion.from_json(version) for version in answer["versions"]]
+
+    async def forget(self, memory_id: int) -> Revised:
+        """Hide a memory until it is restored. UnknownMemoryError."""
+        return _read(Revised, await self._service.ask("DELETE", f"/v1/memories/{memory_id}"))
+
+    async def restore(self, memory_id: int) -> Revised:
+        """Bring a forgotten memory back. UnknownMemoryError."""
+        return _read(Revised, await self._service.ask("POST", f"/v1/memories/{memory_id}/restore"))
+
+    async def erase(
+        self,
+        ids: int | Iterable[int] | None = None,
+        *,
+        scope: Mapping[str, str] | None = None,
+        tags: Iterable[str] = (),
+    ) -> int:
+        """Remove memories for good: see ``LifecycleVerbs.erase``. Returns how many there still were at the last try.
+
+        Raises:
+            ArgumentError: neither ids nor a scope nor tags.
+
+        """
+        erasure = Erasure.checked(ids, scope=scope, tags=tags)
+        if erasure.ids is None:
+            return await self._erase({"scope": check_scope(scope), "tags": erasure.tags})
+        return sum([await self._erase({"ids": ids}) for ids in _runs(erasure.ids)])
+
+    async def _erase(self, body: Mapping[str, Any]) -> int:
+        return int((await self._service.ask("POST", "/v1/memories/erase", json=body))["erased"])
+
+    # -- the group ---------------------------------------------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """The group's status (design §5), with the robot that answers as ``robot``."""
+        return dict(await self._service.ask("GET", "/v1/status"))
 
     async def failover(self, robot: str | None = None) -> FailoverResult:
         """Replace an active robot. Sent once: a lost answer is not tried again, it could be a second failover.
@@ -169,21 +294,19 @@ class AsyncClient:
             NoPassiveRobotError: nobody can take over.
 
         """
-        try:
-            return _read(FailoverResult, await self._once("POST", "/v1/failover", json={"robot": robot}))
-        except httpx.TransportError as error:
-            raise _lost(error) from error
+        return _read(FailoverResult, await self._service.ask_once("POST", "/v1/failover", json={"robot": robot}))
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Change, None]:
         """Changes after a revision (None: from now on), without end and without gaps, over lost connections (M5).
 
         Raises:
+            PrunedError: the next ones are gone; start from the working memory.
             MemoryUnavailableError, ServiceError: no connection to the feed for a whole deadline.
 
         """
         seen = int((await self.status())["revision"]) if after is None else after
         while True:
-            answer = await self._retried(partial(self._open_feed, seen))
+            answer = await self._service.retried(partial(self._service.open_feed, seen))
             try:
                 async for line in answer.aiter_lines():
                     if line.startswith("data:"):
@@ -196,86 +319,41 @@ class AsyncClient:
                 await answer.aclose()
             await asyncio.sleep(REOPEN_PAUSE_S)
 
-    # -- one try, and many -------------------------------------------------------------------------------------------
 
-    async def _open_feed(self, after: int) -> httpx.Response:
-        request = self._http.build_request(
-            "GET", "/v1/events", params={"after": after}, timeout=httpx.Timeout(REQUEST_TIMEOUT_S, read=FEED_SILENCE_S)
-        )
-        answer = await self._http.send(request, stream=True)
-        if answer.is_success:
-            return answer
-        await answer.aread()
-        await answer.aclose()
-        raise _error_of(answer)
-
-    async def _ask(self, method: str, path: str, **request: Any) -> Any:
-        end = time.monotonic() + self._deadline
-
-        async def once() -> Any:
-            # a try that hangs does not outlive the deadline; the last one still gets a moment
-            left = max(end - time.monotonic(), LEAST_TIMEOUT_S)
-            return await self._once(method, path, timeout=min(left, REQUEST_TIMEOUT_S), **request)
-
-        return await self._retried(once)
-
-    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            async for attempt in self._tries():
-                with attempt:
-                    return await call()
-        except httpx.TransportError as error:
-            raise _lost(error) from error
-        raise AssertionError("tenacity reraises")
-
-    async def _once(self, method: str, path: str, **request: Any) -> Any:
-        answer = await self._http.request(method, path, **request)
-        if not answer.is_success:
-            raise _error_of(answer)
-        try:
-            return answer.json()
-        except ValueError as error:
-            raise errors.ServiceError(
-                f"{answer.status_code}: the answer is no JSON; is {answer.url} a group's Service?", answer.status_code
-            ) from error
-
-    def _tries(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            retry=retry_if_exception(lambda e: isinstance(e, (httpx.TransportError, _AgainError))),
-            stop=stop_after_delay(self._deadline),
-            wait=_pause,
-            reraise=True,
-        )
+def _item(memory: NewMemory) -> dict[str, Any]:
+    """The body of a memory, checked here: what the service would refuse is not sent. ArgumentError and its kinds."""
+    draft = Draft.checked(memory.content, tags=memory.tags, metadata=memory.metadata, scope=memory.scope)
+    body: dict[str, Any] = {"content": draft.content, "tags": draft.tags, "metadata": draft.metadata}
+    if memory.originator is not None:
+        body["originator"] = memory.originator
+    if draft.scope:
+        body["scope"] = draft.scope
+    if memory.expires_at is not None:
+        body["expires_at"] = check_time(memory.expires_at, "expires_at").isoformat()
+    return body
 
 
-_backoff = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _pause(state: RetryCallState) -> float:
-    # Retry-After is what a robot says that has lost Postgres; a failover is over sooner: its second is the most we wait
-    return min(_backoff(state), LONGEST_PAUSE_S)
+def batches(items: Iterable[bytes], most: int = BATCH_MEMORIES, size: int = BATCH_BYTES) -> list[list[bytes]]:
+    """Cut items into runs of at most ``most`` and ``size`` bytes; what alone is larger is a run of its own."""
+    runs: list[list[bytes]] = []
+    room = 0
+    for item in items:
+        if not runs or len(runs[-1]) == most or len(item) >= room:
+            runs.append([])
+            room = size
+        runs[-1].append(item)
+        room -= len(item) + 1
+    return runs
+
+
+def _runs(ids: Sequence[int]) -> list[Sequence[int]]:
+    return [ids[at : at + BATCH_IDS] for at in range(0, len(ids), BATCH_IDS)]
 
 
 def _read(kind: type[R], answer: Mapping[str, Any]) -> R:
     """A result out of an answer; what a newer service says beyond it is passed over."""
     return kind(**{field.name: answer[field.name] for field in fields(kind)})
-
-
-def _lost(error: httpx.TransportError) -> errors.MemoryUnavailableError:
-    return errors.MemoryUnavailableError(f"the service cannot be reached: {error or type(error).__name__}")
-
-
-def _error_of(answer: httpx.Response) -> errors.RobotGroupsError:
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = {}
-    if not isinstance(problem, dict):
-        problem = {}
-    detail = str(problem.get("detail") or problem.get("title") or answer.reason_phrase)
-    slug = str(problem.get("type", "")).removeprefix(_PROBLEM)
-    if answer.status_code in _RETRIED or slug == "not-active":
-        return _AgainError(detail, answer.status_code, problem)
-    if slug in _ERRORS:
-        return _ERRORS[slug](detail)
-    return errors.ServiceError(f"{answer.status_code}: {detail}", answer.status_code, problem)

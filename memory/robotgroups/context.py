@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from operator import attrgetter
 
 from robotgroups.errors import ArgumentError, UnknownStrategyError
-from robotgroups.models import Memory
+from robotgroups.limits import check_scope
+from robotgroups.memories import Memory
 from robotgroups.prepared import SEPARATOR, Item, Prepared
 
 __all__ = ["SEPARATOR", "Context", "ContextStrategy", "assemble", "strategy_named", "value"]
@@ -62,8 +63,11 @@ def assemble(
     now: datetime,
     prepared: Prepared,
     query: str | None = None,
+    scope: Mapping[str, str] | None = None,
 ) -> Context:
     """Take memories in the strategy's order while they fit into ``max_tokens``; ties go to the newer one.
+
+    Of all memories those that belong to ``scope`` and have not expired at ``now``; the others count for nothing.
 
     With a ``query``, the memories that share a word with it come first, the best match (BM25) before the others; of
     equals, and of those that do not match, the strategy decides. What does not fit is passed over for what does.
@@ -73,14 +77,15 @@ def assemble(
     ``prepared`` keeps what is known of the memories from one call to the next: one for each cache.
 
     Raises:
-        ArgumentError: ``max_tokens`` is below 1.
+        ArgumentError: ``max_tokens`` is below 1; InvalidScopeError.
 
     """
     if max_tokens < 1:
         raise ArgumentError(f"max_tokens must be at least 1, not {max_tokens}")
-    order = _ordered(prepared.items(memories), strategy, now)
+    view = prepared.view(memories, now, check_scope(scope))
+    order = _ordered(view.items, strategy, now)
     if query is not None:
-        scores = prepared.scores(query)
+        scores = view.scores(query)
         matching = [item for item in order if item.id in scores]
         matching.sort(key=lambda item: scores[item.id], reverse=True)
         order = matching + [item for item in order if item.id not in scores]

@@ -33,6 +33,7 @@ from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
+from robotgroups.scope import visible
 from robotgroups.store import Store
 from robotgroups.upkeep import Upkeep
 from robotgroups.verbs import Write
@@ -55,6 +56,8 @@ class Channel:
 
 class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
+
+    recall_limit = 5
 
     def __init__(self, name: str, store: Store, group_id: int, keys: ApiKeys | None = None) -> None:
         self.name = name
@@ -199,16 +202,23 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         return outcomes
 
     async def working_memory(self) -> list[Memory]:
-        """The shared working set, oldest first."""
-        return list((await self._store.snapshot(self._group_id)).working_memory)
+        """The shared working set without what has expired, oldest first."""
+        return visible((await self._store.snapshot(self._group_id)).working_memory, datetime.now(UTC))
 
     async def context(
-        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+        self,
+        *,
+        strategy: str = "balanced",
+        max_tokens: int | None = None,
+        query: str | None = None,
+        scope: Mapping[str, str] | None = None,
     ) -> Context:
         """The working set as text for an LLM. ``max_tokens`` None: the group's budget. ``query``: its matches first.
 
+        ``scope``: only memories that belong to it.
+
         Raises:
-            UnknownStrategyError, ArgumentError.
+            UnknownStrategyError, InvalidScopeError, ArgumentError.
 
         """
         chosen = strategy_named(strategy)
@@ -221,6 +231,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
             now=datetime.now(UTC),
             prepared=self._prepared,
             query=query,
+            scope=scope,
         )
 
     async def forget(self, memory_id: int) -> None:

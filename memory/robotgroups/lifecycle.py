@@ -7,9 +7,8 @@ from typing import Any
 
 from robotgroups.erasing import Erased, Erasure
 from robotgroups.errors import ArgumentError
-from robotgroups.lifecycle_store import HISTORY
 from robotgroups.models import Memory
-from robotgroups.updating import UNCHANGED, Expiry, MemoryVersion, Patch, Updated
+from robotgroups.updating import HISTORY, UNCHANGED, Expiry, MemoryVersion, Patch, Updated
 from robotgroups.verbs import Verbs
 
 MAX_HISTORY = 1000

@@ -9,9 +9,8 @@ from psycopg.types.json import Jsonb
 
 from robotgroups.erasing import BATCH, Erased, Erasure
 from robotgroups.pool import Pool
-from robotgroups.updating import MemoryVersion, Patch, Updated
+from robotgroups.updating import HISTORY, MemoryVersion, Patch, Updated
 
-HISTORY = 100
 # Of the feed stay the newest 1,000 changes and those of ten minutes, 100,000 at most: who is further behind gets there
 # sooner by a snapshot.
 KEEP, MOST, AGE = 1_000, 100_000, timedelta(minutes=10)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from robotgroups.errors import (
@@ -170,6 +171,21 @@ def check_scope(scope: Mapping[str, str] | None) -> dict[str, str]:
                 f"scope's {key!r} must have 1 to {MAX_SCOPE_CHARACTERS} characters, not {len(value)}"
             )
     return {key: scope[key] for key in sorted(scope)}
+
+
+def check_time(value: datetime, name: str = "time") -> datetime:
+    """Return a time in UTC, which is the zone of one that has none.
+
+    Raises:
+        ArgumentError: it is none, or not within the years 1 to 9999 in UTC: Postgres could keep it, Python not read it.
+
+    """
+    if not isinstance(value, datetime):
+        raise ArgumentError(f"{name} must be a datetime, not {type(value).__name__}")
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ArgumentError(f"{name} {value.isoformat()} must be within the years 1 to 9999 in UTC") from None
 
 
 @dataclass(frozen=True, slots=True)

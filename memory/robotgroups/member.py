@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from robotgroups import context as contexts
 from robotgroups import tokens
 from robotgroups.cache import Cache
-from robotgroups.errors import NotActiveError
+from robotgroups.errors import ArgumentError, NotActiveError, UnknownRobotError
 from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
@@ -19,6 +19,7 @@ from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.remembering import Item, NewMemory, item_of, items_of
 from robotgroups.replica import Replica, SyncStats
+from robotgroups.scope import visible
 from robotgroups.store import Store
 from robotgroups.verbs import Write
 from robotgroups.working_set import WorkingSetVerbs
@@ -109,6 +110,10 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         """Changes after a revision, until the robot ends (ReplacedError). A slow reader hurts nobody."""
         return self._replica.events(after)
 
+    async def check_feed(self, after: int) -> None:
+        """Whether the feed still has what follows a revision. PrunedError, MemoryUnavailableError."""
+        await self._store.changes(self._group_id, after, 1)
+
     # -- memory ------------------------------------------------------------------------------------------------------
 
     async def remember(
@@ -147,6 +152,23 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         self._claim()
         return raised(await self._commits.remember_many(items_of(memories, self._tokenizer)))
 
+    async def remember_each(self, memories: Sequence[NewMemory]) -> list[Outcome]:
+        """Remember many as ``remember_many`` does; what Postgres refuses of one is told in that one's place.
+
+        That is an ArgumentError (IdempotencyConflictError) or UnknownRobotError, and hinders no other.
+
+        Raises:
+            ArgumentError: one of them is wrong; nothing is remembered.
+            NotActiveError, MemoryUnavailableError: as ``remember_many``.
+
+        """
+        self._claim()
+        outcomes = await self._commits.remember_many(items_of(memories, self._tokenizer))
+        for outcome in outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, ArgumentError | UnknownRobotError):
+                raise outcome
+        return outcomes
+
     async def forget(self, memory_id: int) -> Revised:
         """Hide a memory. NotActiveError, UnknownMemoryError."""
         return self._done(
@@ -174,19 +196,25 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         return count
 
     async def working_memory(self) -> list[Memory]:
-        """The working set, oldest first, with at least everything that was acknowledged here."""
+        """The working set without what has expired, oldest first; at least everything acknowledged here is in it."""
         await self.caught_up()
-        return list(self.cache.memories.values())
+        return visible(self.cache.memories.values(), datetime.now(UTC))
 
     def context(
-        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
+        self,
+        *,
+        strategy: str = "balanced",
+        max_tokens: int | None = None,
+        query: str | None = None,
+        scope: Mapping[str, str] | None = None,
     ) -> contexts.Context:
         """The working set as text for an LLM, from the cache alone: see ``contexts.assemble``.
 
-        ``max_tokens`` None: the group's budget. ``query``: what matches it comes first.
+        ``max_tokens`` None: the group's budget. ``query``: what matches it comes first. ``scope``: only memories that
+        belong to it.
 
         Raises:
-            UnknownStrategyError, ArgumentError.
+            UnknownStrategyError, InvalidScopeError, ArgumentError.
 
         """
         if self._prepared.tokenizer != self._tokenizer:
@@ -199,6 +227,7 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
             now=datetime.now(UTC),
             prepared=self._prepared,
             query=query,
+            scope=scope,
         )
 
     async def status(self) -> GroupStatus:

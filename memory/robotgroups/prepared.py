@@ -17,13 +17,16 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from robotgroups import tokens
 from robotgroups.lexical import Index
-from robotgroups.models import Memory
+from robotgroups.memories import Memory
+from robotgroups.scope import belongs
 
 SEPARATOR = "\n\n"
 # Unicode's White_Space, which the tokenizer's \s is; Python's has four control characters more.
@@ -31,6 +34,8 @@ _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _LEADING_LINES = re.compile(rf"[{_SPACE}]*\Z|[{_SPACE}]*[\r\n]")
 _ALNUM = frozenset(string.ascii_letters + string.digits)
 _OTHER_ASCII = "".join(chr(c) for c in range(128) if chr(c) not in _ALNUM)
+# How many scopes' views are kept; each is made anew in a fraction of a millisecond, its index in some more.
+_MAX_VIEWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,52 @@ class Item:
     frequency: float
 
 
+class View:
+    """The items that a context is made from: those of one scope that have not expired, the highest id first.
+
+    Only these are in its index: how well a memory matches depends on nothing that the view does not show.
+    """
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._source: Sequence[Item] | None = None
+        self._since: datetime | None = None  # the answer is the same for every time from here
+        self._until: datetime | None = None  # until here
+        self._index: Index | None = None  # made with the first query
+        self._indexed: list[Item] | None = None
+
+    def show(self, source: Sequence[Item], scope: Mapping[str, str], now: datetime) -> View:
+        """Bring it to these items, at this time."""
+        begun = self._since is None or now >= self._since
+        if source is self._source and begun and (self._until is None or now < self._until):
+            return self
+        own = [i for i in source if belongs(i.memory.scope, scope)] if scope else source
+        ends = [end for i in own if (end := i.memory.expires_at) is not None]
+        self.items = [i for i in own if (end := i.memory.expires_at) is None or end > now]
+        self._since = max((end for end in ends if end <= now), default=None)
+        self._until = min((end for end in ends if end > now), default=None)
+        self._source = source
+        return self
+
+    def drop(self, gone: Set[int]) -> None:
+        """Keep nothing of these memories: they may have been erased, and nobody may ever ask for this view again."""
+        if not gone.isdisjoint(i.id for i in self.items):
+            self.items = [i for i in self.items if i.id not in gone]
+            self._source = None
+            if self._index is not None:
+                self._index.update({item.id: item.text for item in self.items})
+                self._indexed = self.items
+
+    def scores(self, query: str) -> dict[int, float]:
+        """How well its memories match a query: BM25 by id, of those that share a word with it."""
+        if self._index is None:
+            self._index = Index()
+        if self._indexed is not self.items:
+            self._index.update({item.id: item.text for item in self.items})
+            self._indexed = self.items
+        return self._index.scores(query)
+
+
 class Prepared:
     """The items of one working set after the other; what it keeps of the last one changes no answer."""
 
@@ -58,26 +109,25 @@ class Prepared:
         self._memories: list[Memory] = []
         self._known: dict[int, Item] = {}  # by id, all of them
         self._items: list[Item] = []
-        self._index: Index | None = None  # made with the first query
-        self._indexed: list[Item] = []
+        self._views: OrderedDict[tuple[tuple[str, str], ...], View] = OrderedDict()
 
-    def items(self, memories: Iterable[Memory]) -> list[Item]:
-        """The items of these memories, the highest id first; blank ones are left out."""
+    def view(self, memories: Iterable[Memory], now: datetime, scope: Mapping[str, str] | None = None) -> View:
+        """What a context at ``now`` is made from, of these memories those that belong to a scope; no blank ones."""
         given = list(memories)
         if given != self._memories:  # quick for the same objects
             known = self._known
             self._known = {m.id: self._item(m, known.get(m.id)) for m in sorted(given, key=lambda m: -m.id)}
             self._memories, self._items = given, [i for i in self._known.values() if i.text]
-        return self._items
-
-    def scores(self, query: str) -> dict[int, float]:
-        """How well the last memories match a query: BM25 by id, of those that share a word with it."""
-        if self._index is None:
-            self._index = Index()
-        if self._indexed is not self._items:
-            self._index.update({item.id: item.text for item in self._items})
-            self._indexed = self._items
-        return self._index.scores(query)
+            gone = known.keys() - self._known.keys()
+            for kept in self._views.values() if gone else ():
+                kept.drop(gone)
+        wanted = scope or {}
+        key = tuple(sorted(wanted.items()))
+        view = self._views.pop(key, None) or View()
+        self._views[key] = view
+        if len(self._views) > _MAX_VIEWS:
+            self._views.popitem(last=False)
+        return view.show(self._items, wanted, now)
 
     def _item(self, memory: Memory, before: Item | None) -> Item:
         if before is not None and before.memory is memory:

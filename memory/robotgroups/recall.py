@@ -19,6 +19,7 @@ from robotgroups.tags import check_tags
 # How many candidates are scored for each memory that is asked for, when they are scored by relevance.
 SCORED = 5
 MAX_CANDIDATES = 1000
+MAX_K = 1_000_000
 
 
 class RecallStrategy(StrEnum):
@@ -46,7 +47,7 @@ class Fusion:
 
     fulltext: float = 1.0
     vector: float = 1.0
-    k: int = 60
+    k: float = 60
 
     def __post_init__(self) -> None:
         for name in ("fulltext", "vector"):
@@ -55,8 +56,8 @@ class Fusion:
                 raise ArgumentError(f"weight of {name} must be 0 or more, not {weight}")
         if self.fulltext == self.vector == 0:
             raise ArgumentError("one of the weights fulltext and vector must be above 0")
-        if self.k < 1:
-            raise ArgumentError(f"k must be at least 1, not {self.k}")
+        if not (1 <= self.k <= MAX_K and self.k == int(self.k)):
+            raise ArgumentError(f"k must be a whole number between 1 and {MAX_K}, not {self.k}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def request_of(
     given = dict(weights or {})
     if unknown := given.keys() - {"fulltext", "vector", "k"}:
         raise ArgumentError(f"weights has {sorted(unknown)[0]!r}: give fulltext, vector or k")
-    fusion = Fusion(given.get("fulltext", 1.0), given.get("vector", 1.0), int(given.get("k", 60)))
+    fusion = Fusion(given.get("fulltext", 1.0), given.get("vector", 1.0), given.get("k", 60))
     return Request(check_query(query), chosen, check_limit(limit), filters, fusion, _relevance(relevance))
 
 

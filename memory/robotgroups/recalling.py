@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from robotgroups import timeframe as timeframes
 from robotgroups.group_models import GroupModels
@@ -13,11 +13,11 @@ from robotgroups.models import Memory
 from robotgroups.recall import Recalled, RecallStrategy, Request, ranked, request_of
 from robotgroups.verbs import Verbs
 
-RECALL_LIMIT = 10
-
 
 class RecallVerbs(Verbs):
-    """Searching long-term memory."""
+    """Searching long-term memory; ``recall_limit`` is how many memories it gives when no limit is said."""
+
+    recall_limit: ClassVar[int] = 10
 
     _models: GroupModels
 
@@ -35,7 +35,7 @@ class RecallVerbs(Verbs):
         self,
         query: str,
         *,
-        limit: int = RECALL_LIMIT,
+        limit: int | None = None,
         strategy: str = "fulltext",
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
@@ -69,7 +69,7 @@ class RecallVerbs(Verbs):
         query, since, until = await timeframes.resolve_aside(query, timeframe, now=now)
         request = request_of(
             query,
-            limit=limit,
+            limit=self.recall_limit if limit is None else limit,
             strategy=strategy,
             tags=tags,
             metadata=metadata,

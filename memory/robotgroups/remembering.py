@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
-from robotgroups.limits import check_scope
+from robotgroups.limits import check_scope, check_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
 
     Raises:
         InvalidTextError, ContentTooLargeError, InvalidTagError, InvalidMetadataError, InvalidScopeError: ArgumentErrors
-            that name the field.
+            that name the field; ArgumentError: ``expires_at``.
 
     """
     draft = Draft.checked(memory.content, tags=memory.tags, metadata=memory.metadata, scope=memory.scope)
@@ -72,8 +72,7 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
     if scope:
         data["scope"] = scope
     if memory.expires_at is not None:
-        expires = memory.expires_at
-        data["expires_at"] = (expires if expires.tzinfo else expires.replace(tzinfo=UTC)).isoformat()
+        data["expires_at"] = check_time(memory.expires_at, "expires_at").isoformat()
     content = (draft.content, *scope)
     return Item(json.dumps(data), size, (content,) if memory.key is None else (content, memory.key))
 

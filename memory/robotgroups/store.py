@@ -226,7 +226,7 @@ class Store(LifecycleStore, Jobs, Administration):
             None if vector is None else f"[{','.join(map(str, vector))}]",
             fusion.fulltext,
             fusion.vector,
-            fusion.k,
+            int(fusion.k),
         )
         if strategy is RecallStrategy.FULLTEXT:
             rows = await self._rows(_RECALL, arguments)

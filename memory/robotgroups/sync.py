@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
-from robotgroups import timeframe as timeframes
-from robotgroups.client import DEADLINE_S, AsyncClient
-from robotgroups.context import Context
 from robotgroups.embedding import EmbeddingConfig
-from robotgroups.errors import ClosedError
 from robotgroups.extraction import ExtractionConfig
 from robotgroups.group import AsyncRobotGroup, Channel
-from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
+from robotgroups.loop import Loop
+from robotgroups.recall import Recalled
+from robotgroups.remembering import NewMemory
+from robotgroups.sync_client import Client
+from robotgroups.sync_verbs import SyncVerbs
+from robotgroups.timeframe import Timeframe
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class _Loop:
-    """An event loop in a thread of its own, until ``close``.
-
-    The thread is a daemon: a script that forgets to shut down, or dies of an exception, still ends.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=what, daemon=True)
-        self._thread.start()
-
-    def run(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a coroutine function there and wait for what it returns or raises.
-
-        Raises:
-            ClosedError: after ``close``.
-
-        """
-        if self._loop.is_closed():
-            raise ClosedError(f"{self._what} has been shut down: open it again")
-
-        async def awaited() -> T:
-            return await call(*args, **kwargs)
-
-        future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """End the loop."""
-        asyncio.run_coroutine_threadsafe(self._loop.shutdown_asyncgens(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+__all__ = ["Client", "RobotGroup"]
 
 
-class RobotGroup:
+class RobotGroup(SyncVerbs):
     """A robot group (design §5): HTM's surface. ``shutdown`` it, or use it as a context manager.
 
     It hosts the robots that it names in this process; naming none, it only opens the group. See ``AsyncRobotGroup`` for
@@ -82,7 +41,7 @@ class RobotGroup:
         embedding_api_key: str | None = None,
         extraction_api_key: str | None = None,
     ) -> None:
-        self._loop = _Loop(f"group {name}")
+        self._loop = Loop(f"group {name}")
         try:
             self._group = self._loop.run(
                 AsyncRobotGroup.open,
@@ -121,6 +80,10 @@ class RobotGroup:
     ) -> None:
         self.shutdown()
 
+    @property
+    def _core(self) -> AsyncRobotGroup:
+        return self._group
+
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def remember(
@@ -130,22 +93,43 @@ class RobotGroup:
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
+        *,
+        scope: Mapping[str, str] | None = None,
+        expires_at: datetime | None = None,
     ) -> int:
         """Remember for the whole group; returns the memory's id."""
         return self._loop.run(
-            self._group.remember, content, originator=originator, tags=tags, metadata=metadata, key=key
+            self._group.remember,
+            content,
+            originator=originator,
+            tags=tags,
+            metadata=metadata,
+            key=key,
+            scope=scope,
+            expires_at=expires_at,
         )
+
+    def remember_many(self, memories: Sequence[NewMemory]) -> list[int]:
+        """Remember many in as few transactions as they fit into; their ids in their order."""
+        return self._loop.run(self._group.remember_many, memories)
 
     def recall(
         self,
         query: str,
-        limit: int = 5,
+        limit: int = AsyncRobotGroup.recall_limit,
         strategy: str = "fulltext",
         *,
-        timeframe: timeframes.Timeframe | None = None,
+        timeframe: Timeframe | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
-    ) -> list[Memory]:
+        scope: Mapping[str, str] | None = None,
+        originators: Sequence[str] = (),
+        include_forgotten: bool = False,
+        into_working_memory: bool = False,
+        weights: Mapping[str, float] | None = None,
+        relevance: bool | Mapping[str, float] = False,
+        explain: bool = False,
+    ) -> Recalled:
         """Search long-term memory, best match first."""
         return self._loop.run(
             self._group.recall,
@@ -155,15 +139,14 @@ class RobotGroup:
             tags=tags,
             metadata=metadata,
             timeframe=timeframe,
+            scope=scope,
+            originators=originators,
+            include_forgotten=include_forgotten,
+            into_working_memory=into_working_memory,
+            weights=weights,
+            relevance=relevance,
+            explain=explain,
         )
-
-    def working_memory(self) -> list[Memory]:
-        """The shared working set, oldest first."""
-        return self._loop.run(self._group.working_memory)
-
-    def context(self, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None) -> Context:
-        """The working set as text for an LLM, what matches ``query`` first."""
-        return self._loop.run(self._group.context, strategy=strategy, max_tokens=max_tokens, query=query)
 
     def forget(self, memory_id: int) -> None:
         """Hide a memory until it is restored."""
@@ -172,10 +155,6 @@ class RobotGroup:
     def restore(self, memory_id: int) -> None:
         """Bring a forgotten memory back."""
         self._loop.run(self._group.restore, memory_id)
-
-    def clear_working_memory(self) -> int:
-        """Empty the working set; returns how many left it."""
-        return self._loop.run(self._group.clear_working_memory)
 
     def transfer_working_memory(self, source: str, target: str) -> int:
         """Make ``target`` the keeper of ``source``'s working memories; returns how many."""
@@ -272,103 +251,3 @@ class RobotGroup:
     def in_sync(self) -> bool:
         """Whether every live robot has applied the group's revision."""
         return bool(self.status()["in_sync"])
-
-
-class Client:
-    """A group's Service, synchronously: see ``AsyncClient``, whose methods these are."""
-
-    def __init__(self, url: str, token: str, *, deadline: float = DEADLINE_S) -> None:
-        self._client = AsyncClient(url, token, deadline=deadline)
-        self._loop = _Loop(f"client of {url}")
-        self._open = True
-
-    def close(self) -> None:
-        """Close the connections. Safe to call twice."""
-        if self._open:
-            self._open = False
-            try:
-                self._loop.run(self._client.aclose)
-            finally:
-                self._loop.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def remember(
-        self,
-        content: str,
-        *,
-        tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        originator: str | None = None,
-        key: str | None = None,
-    ) -> Remembered:
-        """Remember once, durable when it returns."""
-        return self._loop.run(
-            self._client.remember, content, tags=tags, metadata=metadata, originator=originator, key=key
-        )
-
-    def recall(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        strategy: str = "fulltext",
-        tags: Sequence[str] = (),
-        metadata: Mapping[str, Any] | None = None,
-        timeframe: timeframes.Timeframe | None = None,
-    ) -> list[Memory]:
-        """Search long-term memory, best match first."""
-        return self._loop.run(
-            self._client.recall,
-            query,
-            limit=limit,
-            strategy=strategy,
-            tags=tags,
-            metadata=metadata,
-            timeframe=timeframe,
-        )
-
-    def working_memory(self) -> list[Memory]:
-        """The working set of the robot that answers, oldest first."""
-        return self._loop.run(self._client.working_memory)
-
-    def context(
-        self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
-    ) -> Context:
-        """The working set as text for an LLM, what matches ``query`` first."""
-        return self._loop.run(self._client.context, strategy=strategy, max_tokens=max_tokens, query=query)
-
-    def status(self) -> dict[str, Any]:
-        """The group's status."""
-        return self._loop.run(self._client.status)
-
-    def forget(self, memory_id: int) -> Revised:
-        """Hide a memory until it is restored."""
-        return self._loop.run(self._client.forget, memory_id)
-
-    def restore(self, memory_id: int) -> Revised:
-        """Bring a forgotten memory back."""
-        return self._loop.run(self._client.restore, memory_id)
-
-    def clear_working_memory(self) -> int:
-        """Empty the working set; returns how many left it."""
-        return self._loop.run(self._client.clear_working_memory)
-
-    def failover(self, robot: str | None = None) -> FailoverResult:
-        """Replace an active robot."""
-        return self._loop.run(self._client.failover, robot)
-
-    def events(self, after: int | None = None) -> Generator[Change, None, None]:
-        """Changes after a revision (None: from now on), without end."""
-        feed = self._client.events(after)
-        try:
-            while True:
-                yield self._loop.run(feed.__anext__)
-        finally:
-            self._loop.run(feed.aclose)

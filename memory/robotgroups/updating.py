@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final, Literal
 
 from robotgroups import tokens
 from robotgroups.errors import ArgumentError
-from robotgroups.limits import check_content, check_metadata
+from robotgroups.limits import check_content, check_metadata, check_time
 from robotgroups.tags import check_tags
 
 
@@ -20,6 +20,7 @@ class Unchanged(Enum):
     UNCHANGED = "unchanged"
 
 
+HISTORY = 100  # how many versions are told when nobody says
 UNCHANGED: Final = Unchanged.UNCHANGED
 Expiry = datetime | Literal[Unchanged.UNCHANGED] | None
 
@@ -50,7 +51,7 @@ class Patch:
         Raises:
             InvalidTextError, ContentTooLargeError: the content.
             InvalidTagError, InvalidMetadataError: tags and metadata.
-            ArgumentError: nothing is changed.
+            ArgumentError: nothing is changed, or ``expires_at`` is no time.
 
         """
         patch = cls(
@@ -78,7 +79,7 @@ class Patch:
 
 
 def _aware(value: Expiry) -> Expiry:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    return value if value is None or value is UNCHANGED else check_time(value, "expires_at")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -11,14 +11,16 @@ from starlette.types import ASGIApp
 from robotgroups.errors import RobotGroupsError
 from robotgroups_robot import problems
 from robotgroups_robot.access import AccessLog
-from robotgroups_robot.auth import BearerAuth
+from robotgroups_robot.auth import BearerAuth, check_route
 from robotgroups_robot.health import Phase
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
-from robotgroups_robot.routes import memory, probes, team
+from robotgroups_robot.routes import lifecycle, memory, probes, recall, team
 from robotgroups_robot.routes.direct import DirectRoutes
 from robotgroups_robot.runtime import Runtime
 from robotgroups_robot.size import BoundedBody, too_large
 
+DIRECT = (memory.direct, recall.direct)
+ROUTERS = (probes.router, *DIRECT, memory.router, recall.router, lifecycle.router, team.router)
 _DESCRIPTION = "One robot of a RobotGroup: its group's shared memory, its state, and its role."
 
 
@@ -30,9 +32,10 @@ def create_api(runtime: Runtime) -> FastAPI:
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(check_route)],
     )
     api.state.runtime = runtime
-    for router in (probes.router, memory.direct, memory.router, team.router):
+    for router in ROUTERS:
         api.include_router(router)
     for kind in (ProblemError, RobotGroupsError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _answer_with_problem)
@@ -41,7 +44,7 @@ def create_api(runtime: Runtime) -> FastAPI:
 
 def create_app(runtime: Runtime, token: str) -> ASGIApp:
     """What the server runs."""
-    routed = DirectRoutes(create_api(runtime), memory.direct, problem_of)
+    routed = DirectRoutes(create_api(runtime), DIRECT, problem_of)
     guarded = BearerAuth(BoundedBody(routed), token)
     return AccessLog(guarded, runtime.metrics, runtime.settings.robot, lambda: runtime.phase is Phase.DRAINING)
 

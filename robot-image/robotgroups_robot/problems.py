@@ -19,18 +19,21 @@ class ProblemType(Enum):
 
     BAD_REQUEST = ("bad-request", 400, "The request cannot be read")
     UNAUTHORIZED = ("unauthorized", 401, "A valid bearer token is needed")
-    NOT_PERMITTED = ("not-permitted", 403, "The robot's login may not do this")
+    NOT_PERMITTED = ("not-permitted", 403, "The token, or the robot's login, may not do this")
     NOT_FOUND = ("not-found", 404, "No such resource")
     UNKNOWN_MEMORY = ("unknown-memory", 404, "No such memory")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The resource does not take this method")
     NOT_ACTIVE = ("not-active", 409, "This robot is not active")
     NO_PASSIVE_ROBOT = ("no-passive-robot", 409, "No passive robot can take over")
+    CHANGES_GONE = ("changes-gone", 410, "The changes that were asked for are gone")
     CONTENT_TOO_LARGE = ("content-too-large", 413, "The request is too large")
     INVALID_REQUEST = ("invalid-request", 422, "The request is not valid")
     IDEMPOTENCY_CONFLICT = ("idempotency-conflict", 422, "The idempotency key was used for something else")
     INTERNAL = ("internal", 500, "The robot failed to handle the request")
+    MODEL_MISCONFIGURED = ("model-misconfigured", 500, "The group's model cannot be used as it is configured")
     MISSING_FEATURE = ("missing-feature", 501, "This version does not have the feature")
     MEMORY_UNAVAILABLE = ("memory-unavailable", 503, "The group's memory cannot be reached")
+    MODEL_UNAVAILABLE = ("model-unavailable", 503, "The group's model does not answer now")
     NO_ACTIVE_ROBOT = ("no-active-robot", 503, "No active robot can be reached")
     NOT_SERVING = ("not-serving", 503, "This robot is not serving")
 
@@ -102,6 +105,11 @@ _OF_ERROR: tuple[tuple[type[errors.RobotGroupsError], ProblemType], ...] = (
     (errors.NotPermittedError, ProblemType.NOT_PERMITTED),
     (errors.UnknownRobotError, ProblemType.INVALID_REQUEST),
     (errors.ArgumentError, ProblemType.INVALID_REQUEST),
+    (errors.EmbeddingInputError, ProblemType.INVALID_REQUEST),
+    (errors.ExtractionInputError, ProblemType.INVALID_REQUEST),
+    (errors.EmbeddingConfigError, ProblemType.MODEL_MISCONFIGURED),
+    (errors.ExtractionConfigError, ProblemType.MODEL_MISCONFIGURED),
+    (errors.ModelError, ProblemType.MODEL_UNAVAILABLE),
 )
 
 
@@ -111,9 +119,12 @@ def of_error(error: errors.RobotGroupsError) -> Problem:
         return not_active(str(error), error.active)
     if isinstance(error, errors.NoActiveRobotError):
         return Problem(ProblemType.NO_ACTIVE_ROBOT, str(error), {"active": []})
+    if isinstance(error, errors.PrunedError):
+        return Problem(ProblemType.CHANGES_GONE, str(error), {"pruned_to": error.pruned_to})
+    members = {"reason": error.reason.value} if isinstance(error, errors.ModelError) else {}
     for kind, problem_type in _OF_ERROR:
         if isinstance(error, kind):
-            return Problem(problem_type, str(error))
+            return Problem(problem_type, str(error), members)
     return internal()
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from robotgroups import limits, tags
 from robotgroups.errors import InvalidTagError
@@ -20,6 +20,14 @@ def _tag(value: str) -> str:
         raise ValueError(error.reason) from None  # the answer names the place, not the value
 
 
+def _time(value: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError("must be a time in ISO 8601, as text") from None
+    return limits.check_time(time, "it")
+
+
 Text = Annotated[str, AfterValidator(partial(limits.check_text, name="it"))]
 RobotName = Annotated[Text, Field(min_length=1, max_length=63)]
 Words = Annotated[
@@ -30,6 +38,8 @@ Tag = Annotated[
 ]
 Tags = Annotated[list[Tag], Field(max_length=tags.MAX_TAGS)]
 Metadata = Annotated[dict[str, Any], AfterValidator(limits.check_metadata)]
+ScopeFields = Annotated[dict[str, str], AfterValidator(limits.check_scope)]
+Time = Annotated[datetime, BeforeValidator(_time)]
 
 
 class RememberRequest(BaseModel):
@@ -46,6 +56,10 @@ class RememberRequest(BaseModel):
     originator: Annotated[
         RobotName | None, Field(description="the member it comes from; the active robot by default")
     ] = None
+    scope: Annotated[
+        ScopeFields, Field(description='whom or what it belongs to, such as `{"user": "u1"}`; up to 8 keys')
+    ] = {}
+    expires_at: Annotated[Time | None, Field(description="from then on it is not found, and soon removed")] = None
 
 
 class RememberedBody(BaseModel):
@@ -96,6 +110,9 @@ class MemoriesBody(BaseModel):
     """What recall found, best first."""
 
     memories: list[MemoryBody]
+    unembedded: Annotated[
+        int | None, Field(description="memories of the group that vector search does not know yet; null: not asked")
+    ] = None
 
 
 class WorkingMemoryBody(BaseModel):
@@ -112,6 +129,7 @@ class Memories:
     """A MemoriesBody to be sent."""
 
     memories: Sequence[Memory]
+    unembedded: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,19 @@
 """What the routes share: the runtime, documented errors, and the token in OpenAPI."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
+from pydantic import JsonValue
 
+from robotgroups import limits
+from robotgroups import scope as scopes
+from robotgroups.errors import InvalidScopeError
 from robotgroups_robot.problems import MEDIA_TYPE
 from robotgroups_robot.runtime import Runtime
-from robotgroups_robot.schemas import ProblemBody
+from robotgroups_robot.schemas import ProblemBody, Text
 
 
 async def _runtime(request: Request) -> Runtime:
@@ -18,14 +24,45 @@ async def _runtime(request: Request) -> Runtime:
 
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
+MemoryId = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1)]
+ScopeQuery = Annotated[
+    list[Text] | None,
+    Query(
+        max_length=limits.MAX_SCOPE_KEYS, description="only memories that belong to it: `key=value`; may be repeated"
+    ),
+]
+
+
+def one_of(choices: type[StrEnum]) -> dict[str, JsonValue]:
+    """For OpenAPI alone: the library refuses any other, by name."""
+    return {"enum": [choice.value for choice in choices]}
+
+
+def scope_of(texts: list[str] | None) -> dict[str, str]:
+    """The scope of a query. Raises RequestValidationError, which names the parameter."""
+    try:
+        return scopes.parse(texts or ())
+    except InvalidScopeError as error:
+        raise wrong_parameter("scope", str(error)) from error
+
+
+def wrong_parameter(name: str, message: str) -> RequestValidationError:
+    """422 for a parameter of the query."""
+    return RequestValidationError([{"loc": ("query", name), "msg": message, "type": "value_error"}])
+
+
 # Documents the token; BearerAuth has checked it before the request comes here.
-TOKEN = Security(HTTPBearer(auto_error=False, description="key `token` of the group's Secret"))
+TOKEN = Security(
+    HTTPBearer(auto_error=False, description="key `token` of the group's Secret, or a token limited to a scope")
+)
 
 _TITLES = {
     400: "The request cannot be read",
     401: "The token is missing or wrong",
+    403: "The token is limited to a scope, and may not do this",
     404: "There is no such memory",
     409: "Roles do not allow it now; `active` names the active robots",
+    410: "The changes after that revision are gone, up to `pruned_to`: start from the working memory",
     413: "The request, or its content, is too large",
     422: "A value is wrong; `errors` names each",
     501: "This version does not have what was asked for",
@@ -38,5 +75,5 @@ def answers_with(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
     return {
         status: {"description": _TITLES[status], "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in sorted({401, 422, 503, *statuses})
+        for status in sorted({401, 403, 422, 503, *statuses})
     }

@@ -6,7 +6,7 @@ the body by the same model and to write the answer by its serialiser takes 30.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, get_type_hints
 
 from fastapi import APIRouter, FastAPI
@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from robotgroups_robot.auth import access_of, check_endpoint
 from robotgroups_robot.problems import Problem, ProblemType
 from robotgroups_robot.runtime import Runtime
 
@@ -35,7 +36,9 @@ def answer(body: BaseModel, status: int = 200) -> Response:
 
 
 class DirectRoute(APIRoute):
-    """The route of an endpoint ``async (body: Model, request: Request, runtime: RuntimeDep, key: Key = None)``.
+    """The route of an endpoint ``async (body: Model, request: Request, runtime: RuntimeDep)``.
+
+    It may take ``key: Key = None``, the request's idempotency key, too.
 
     A wrong body or key is told as FastAPI tells it: by RequestValidationError, or HTTPException (400) for what is no
     text at all.
@@ -47,30 +50,31 @@ class DirectRoute(APIRoute):
         status = self.status_code or 200
         hints = get_type_hints(endpoint, include_extras=True)
         body_type: TypeAdapter[Any] = TypeAdapter(hints["body"])
-        key_type: TypeAdapter[Any] = TypeAdapter(hints["key"])
+        key_type: TypeAdapter[Any] | None = TypeAdapter(hints["key"]) if "key" in hints else None
 
         async def handle(request: Request) -> Response:
             errors: list[Error] = []
-            body = _checked(body_type, await read_json(request), ("body",), errors)
+            check_endpoint(access_of(request), endpoint)
+            arguments = {"body": _checked(body_type, await read_json(request), ("body",), errors)}
             key = request.headers.get(KEY)
-            if key is not None:
-                key = _checked(key_type, key, ("header", KEY), errors)
+            if key is not None and key_type is not None:
+                arguments["key"] = _checked(key_type, key, ("header", KEY), errors)
             if errors:
                 raise RequestValidationError(errors)
             runtime: Runtime = request.app.state.runtime
-            done = await endpoint(body=body, request=request, runtime=runtime, key=key)
+            done = await endpoint(request=request, runtime=runtime, **arguments)
             return done if isinstance(done, Response) else answer(done, status)
 
         return handle
 
 
 class DirectRoutes:
-    """ASGI application: answers a router's direct routes, whose paths are fixed, and leaves the others to ``api``."""
+    """ASGI application: answers routers' direct routes, whose paths are fixed, and leaves the others to ``api``."""
 
-    def __init__(self, api: FastAPI, router: APIRouter, problem_of: Callable[[Exception], Problem]) -> None:
+    def __init__(self, api: FastAPI, routers: Iterable[APIRouter], problem_of: Callable[[Exception], Problem]) -> None:
         self._api = api
         self._problem_of = problem_of
-        direct = [route for route in router.routes if isinstance(route, DirectRoute)]
+        direct = [route for router in routers for route in router.routes if isinstance(route, DirectRoute)]
         self._found = {
             (m, route.path): (route, route.get_route_handler()) for route in direct for m in route.methods or ()
         }

@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import events, schemas
+from robotgroups_robot.auth import scope_aware
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
 
@@ -17,6 +18,7 @@ router = APIRouter(prefix="/v1", tags=["group"], dependencies=[TOKEN])
 
 
 @router.get("/status", response_model=schemas.StatusBody, responses=answers_with())
+@scope_aware  # it tells of no memory
 async def status(runtime: RuntimeDep) -> schemas.StatusBody:
     """The group as Postgres knows it now, and how the robot that answers stands."""
     robot = runtime.robot
@@ -38,9 +40,7 @@ async def _feeding(runtime: RuntimeDep) -> HostedRobot:
     return runtime.serving_robot()
 
 
-@router.get("/events", response_class=EventSourceResponse, responses=answers_with())
-async def change_feed(
-    runtime: RuntimeDep,
+async def _start(
     robot: Annotated[HostedRobot, Depends(_feeding)],
     after: Annotated[
         int | None, Query(ge=0, le=2**63 - 1, description="a revision; by default the present one")
@@ -48,15 +48,32 @@ async def change_feed(
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="the last revision seen: a client that reconnects sends it")
     ] = None,
-) -> AsyncIterator[ServerSentEvent]:
-    """Follow the group's changes as server-sent events; an event's id is its revision, without gaps."""
+) -> int:
+    """The revision to go on after. PrunedError (410) when what follows it is gone: that is told before the stream."""
     start = events.start_after(after, last_event_id, robot.revision)
+    await robot.check_feed(start)
+    return start
+
+
+@router.get("/events", response_class=EventSourceResponse, responses=answers_with(410))
+async def change_feed(
+    runtime: RuntimeDep,
+    robot: Annotated[HostedRobot, Depends(_feeding)],
+    start: Annotated[int, Depends(_start)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow the group's changes as server-sent events; an event's id is its revision, without gaps.
+
+    They tell of all memories: a token that is limited to a scope is refused.
+    """
     async for event in events.feed(robot, start, runtime.ending):
         yield event
 
 
 @router.post("/failover", response_model=schemas.FailoverBody, responses=answers_with(409))
 async def failover(runtime: RuntimeDep, body: schemas.FailoverRequest | None = None) -> schemas.FailoverBody:
-    """Replace an active robot by a warm passive one, now. The replaced one is failed until it has come back."""
+    """Replace an active robot by a warm passive one, now. The replaced one is failed until it has come back.
+
+    It concerns the group: a token that is limited to a scope is refused.
+    """
     done = await runtime.failover(body.robot if body else None)
     return schemas.FailoverBody(promoted=done.promoted, failed=done.failed, epoch=done.epoch, revision=done.revision)

@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from robotgroups import errors
-from robotgroups.client import AsyncClient
+from robotgroups import NewMemory, errors
+from robotgroups.client import AsyncClient, batches
 from robotgroups.models import Change, ChangeKind, FailoverResult, Remembered, Revised
 from robotgroups.sync import Client
+from robotgroups.updating import Updated
 
 Answer = httpx.Response | Exception
 DONE = {"id": 7, "revision": 3, "epoch": 2, "created": True, "in_working_memory": True, "tokens": 4}
@@ -69,6 +74,63 @@ async def test_remember_is_sent_with_token_and_key_and_typed() -> None:
     assert json.loads(request.content) == {"content": "x", "tags": ["t"], "metadata": {"n": 1}, "originator": "a"}
 
 
+async def test_scope_and_expiry_are_sent_the_time_in_utc() -> None:
+    service = Service(httpx.Response(201, json=DONE))
+    async with service.client() as client:
+        await client.remember(
+            "x", scope={"user": "u1"}, expires_at=datetime(2100, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
+        )
+    sent = json.loads(service.asked[0].content)
+    assert (sent["scope"], sent["expires_at"]) == ({"user": "u1"}, "2100-01-01T00:00:00+00:00")
+
+
+async def test_many_are_sent_in_batches_each_memory_with_a_key_that_all_tries_have() -> None:
+    asked: list[list[dict[str, Any]]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("POST", "/v1/memories/batch")
+        memories = json.loads(request.content)["memories"]
+        asked.append(memories)
+        if len(asked) == 1:
+            return problem(503, "no-active-robot", active=[])
+        outcomes = [{"status": 201, "memory": DONE | {"id": int(m["content"])}, "problem": None} for m in memories]
+        return httpx.Response(200, json={"outcomes": outcomes})
+
+    memories = [NewMemory(str(i), key="mine" if i == 1 else None) for i in range(300)]
+    async with AsyncClient("http://group", "t", transport=httpx.MockTransport(answer)) as client:
+        done = await client.remember_many(memories)
+        assert await client.remember_many([]) == []
+    assert [d.id for d in done] == list(range(300))
+    assert [len(batch) for batch in asked] == [256, 256, 44]
+    assert asked[0] == asked[1]
+    keys = [m["key"] for batch in asked[1:] for m in batch]
+    assert (keys[1], len(set(keys))) == ("mine", 300)
+
+
+async def test_one_that_is_refused_among_many_is_raised_with_its_place() -> None:
+    refused = {"type": "urn:robotgroups:problem:idempotency-conflict", "title": "No", "status": 422, "detail": "used"}
+    outcomes = [{"status": 201, "memory": DONE}, {"status": 422, "problem": refused}]
+    service = Service(httpx.Response(200, json={"outcomes": outcomes}))
+    async with service.client() as client:
+        with pytest.raises(errors.IdempotencyConflictError, match="used") as raised:
+            await client.remember_many([NewMemory("a"), NewMemory("b", key="k")])
+        assert raised.value.__notes__ == ["it is memory 1 of 2"]
+        with pytest.raises(errors.InvalidTextError) as not_sent:
+            await client.remember_many([NewMemory("a"), NewMemory(" ")])
+        assert not_sent.value.__notes__ == ["it is memory 1 of 2"]
+    assert len(service.asked) == 1
+
+
+@given(st.lists(st.integers(0, 12), max_size=30), st.integers(1, 5), st.integers(1, 20))
+def test_batches_keep_the_order_and_their_limits(sizes: list[int], most: int, size: int) -> None:
+    items = [b"x" * n for n in sizes]
+    runs = batches(items, most, size)
+    assert [item for run in runs for item in run] == items
+    assert all(1 <= len(run) <= most and (len(run) == 1 or len(b",".join(run)) <= size) for run in runs)
+    for run, following in pairwise(runs):  # no more of them than are needed
+        assert len(run) == most or len(b",".join([*run, following[0]])) > size - 1
+
+
 async def test_m2_one_remember_is_one_key_through_all_of_its_tries() -> None:
     service = Service(
         httpx.ConnectError("refused"),
@@ -99,6 +161,14 @@ async def test_m2_one_remember_is_one_key_through_all_of_its_tries() -> None:
         (problem(422, "idempotency-conflict"), errors.IdempotencyConflictError, "why: idempotency-conflict"),
         (problem(501, "missing-feature"), errors.MissingFeatureError, "why: missing-feature"),
         (problem(500, "internal"), errors.ServiceError, "500: why: internal"),
+        (problem(403, "not-permitted"), errors.NotPermittedError, "why: not-permitted"),
+        (problem(410, "changes-gone", pruned_to=4), errors.PrunedError, "why: changes-gone"),
+        (
+            problem(500, "model-misconfigured", reason="unauthorized"),
+            errors.EmbeddingConfigError,
+            "why: model-misconfigured",
+        ),
+        (problem(500, "model-misconfigured", reason="new"), errors.ServiceError, "500: why: model-misconfigured"),
         (httpx.Response(404, text="no such page"), errors.ServiceError, "404: Not Found"),
         (httpx.Response(400, json=["odd"]), errors.ServiceError, "400: Bad Request"),
     ],
@@ -169,15 +239,37 @@ async def test_recall_sends_what_it_filters_by_and_reads_memories() -> None:
             "x y", limit=3, tags=["a", "b"], metadata={"n": 1}, timeframe="2026-01-01/2026-02-01"
         )
     assert (memory.id, memory.tags, memory.score) == (7, ("t",), 0.5)
-    assert list(service.asked[0].url.params.multi_items()) == [
-        ("q", "x y"),
-        ("limit", "3"),
-        ("strategy", "fulltext"),
-        ("tag", "a"),
-        ("tag", "b"),
-        ("metadata", '{"n": 1}'),
-        ("timeframe", "2026-01-01/2026-02-01"),
-    ]
+    (request,) = service.asked
+    assert (request.method, request.url.path) == ("POST", "/v1/recall")
+    assert json.loads(request.content) == {
+        "query": "x y",
+        "limit": 3,
+        "strategy": "fulltext",
+        "tags": ["a", "b"],
+        "metadata": {"n": 1},
+        "timeframe": "2026-01-01/2026-02-01",
+    }
+
+
+async def test_recall_sends_all_that_it_is_asked_and_tells_what_is_not_embedded() -> None:
+    asked: dict[str, Any] = {
+        "strategy": "hybrid",
+        "scope": {"user": "u1"},
+        "originators": ["a"],
+        "include_forgotten": True,
+        "into_working_memory": True,
+        "weights": {"vector": 2.0},
+        "relevance": {"recency": 1.0},
+        "explain": True,
+    }
+    service = Service(httpx.Response(200, json={"memories": [MEMORY | {"parts": {"vector_rank": 1}}], "unembedded": 3}))
+    async with service.client() as client:
+        found = await client.recall("x", **asked)
+        assert (found.unembedded, [m.parts for m in found]) == (3, [{"vector_rank": 1}])
+        await client.recall("x", relevance={})
+        await client.recall("x", relevance=True)
+    assert json.loads(service.asked[0].content) == {"query": "x", "limit": 10} | asked
+    assert [json.loads(r.content)["relevance"] for r in service.asked[1:]] == [{}, True]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +287,7 @@ async def test_words_for_a_time_are_sent_as_they_are(given: Any, sent: str) -> N
         assert await client.recall("x", timeframe=given) == []
         with pytest.raises(errors.ArgumentError, match="ends before it begins"):
             await client.recall("x", timeframe=(datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)))
-    assert [request.url.params["timeframe"] for request in service.asked] == [sent]
+    assert [json.loads(request.content)["timeframe"] for request in service.asked] == [sent]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +331,48 @@ async def test_the_other_calls() -> None:
         assert await client.forget(7) == Revised(7, 4, 1)
         assert await client.restore(7) == Revised(7, 5, 1)
         assert await client.clear_working_memory() == 2
+        await client.context(scope={"user": "a=b", "topic": "t"})
+        assert parse_qs(asked[-1]) == {"strategy": ["balanced"], "scope": ["topic=t", "user=a=b"]}
+
+
+async def test_pins_and_the_life_of_a_memory() -> None:
+    updated: dict[str, Any] = {"id": 7, "version": 2, "revision": 6, "epoch": 1, "in_working_memory": True}
+    version = {"version": 1, "content": "x", "tokens": 1, "tags": [], "metadata": {}, "until": None}
+    version |= {"since": "2026-01-01T00:00:00Z", "replaced_by": None}
+    answers: dict[tuple[str, str], Any] = {
+        ("POST", "/v1/working-memory/pins"): {"changed": 2},
+        ("DELETE", "/v1/working-memory/pins"): {"changed": 1},
+        ("GET", "/v1/memories/7"): MEMORY,
+        ("PATCH", "/v1/memories/7"): updated,
+        ("GET", "/v1/memories/7/history"): {"versions": [version]},
+        ("POST", "/v1/memories/erase"): {"erased": 3},
+    }
+    asked: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content) if request.content else str(request.url.query, "ascii"))
+        return httpx.Response(200, json=answers[request.method, request.url.path])
+
+    async with AsyncClient("http://group/", "t", transport=httpx.MockTransport(answer)) as client:
+        assert (await client.pin(7, 8), await client.unpin(7), await client.pin()) == (2, 1, 0)
+        assert (await client.get(7)).id == 7
+        assert await client.update(7, "y", tags=["a"]) == Updated(**updated)
+        await client.update(7, expires_at=None)
+        await client.update(7, metadata={}, expires_at=datetime(2100, 1, 1, tzinfo=UTC))
+        assert [v.version for v in await client.history(7, limit=5)] == [1]
+        assert await client.erase(scope={"user": "u1"}) == 3
+        assert await client.erase(range(1, 1502)) == 6
+        assert await client.erase([]) == 0
+        with pytest.raises(errors.ArgumentError, match="give ids, a scope or tags"):
+            await client.erase()
+    assert asked[:2] == [{"ids": [7, 8]}, {"ids": [7]}]
+    assert asked[3:6] == [
+        {"content": "y", "tags": ["a"]},
+        {"expires_at": None},
+        {"metadata": {}, "expires_at": "2100-01-01T00:00:00+00:00"},
+    ]
+    assert asked[6:8] == ["limit=5", {"scope": {"user": "u1"}, "tags": []}]
+    assert [len(body["ids"]) for body in asked[8:]] == [1000, 501]
 
 
 class Feed(httpx.AsyncByteStream):

@@ -1,5 +1,6 @@
 """Context: within its budget, deterministic, the most valuable first."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -9,14 +10,23 @@ from hypothesis import strategies as st
 
 from robotgroups import tokens
 from robotgroups.context import SEPARATOR, Context, ContextStrategy, assemble, strategy_named, value
-from robotgroups.errors import ArgumentError, UnknownStrategyError
+from robotgroups.errors import ArgumentError, InvalidScopeError, UnknownStrategyError
 from robotgroups.models import Memory
 from robotgroups.prepared import Prepared, separated, without_leading_lines
+from robotgroups.scope import visible
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def memory(memory_id: int, content: str, *, hours: float = 0.0, accesses: int = 0) -> Memory:
+def memory(
+    memory_id: int,
+    content: str,
+    *,
+    hours: float = 0.0,
+    accesses: int = 0,
+    scope: Mapping[str, str] | None = None,
+    expires_in: int | None = None,
+) -> Memory:
     return Memory(
         id=memory_id,
         content=content,
@@ -32,6 +42,8 @@ def memory(memory_id: int, content: str, *, hours: float = 0.0, accesses: int = 
         keeper="a",
         access_count=accesses,
         last_accessed_at=NOW - timedelta(hours=hours),
+        scope=scope or {},
+        expires_at=None if expires_in is None else NOW + timedelta(seconds=expires_in),
     )
 
 
@@ -41,15 +53,19 @@ def make(
     max_tokens: int = 1000,
     query: str | None = None,
     prepared: Prepared | None = None,
+    *,
+    scope: Mapping[str, str] | None = None,
+    seconds: int = 0,
 ) -> Context:
     return assemble(
         memories,
         strategy=strategy,
         max_tokens=max_tokens,
         revision=7,
-        now=NOW,
+        now=NOW + timedelta(seconds=seconds),
         prepared=prepared or Prepared(),
         query=query,
+        scope=scope,
     )
 
 
@@ -136,7 +152,16 @@ SIGNS = [".", ")", "!?", "}", "/", "--", '"', "'", "\U0001f600", "<|endoftext|>"
 WORDS = ["a", "The", "I'll", "s", "1", "2024", "\u00e9", "\u4e2d", "\u0661", "\u216b", "\u00b2", "\ufb01"]
 PARTS = st.sampled_from(SPACES) | st.sampled_from(SIGNS) | st.sampled_from(WORDS)
 CONTENTS = st.lists(PARTS, min_size=1, max_size=6).map("".join) | st.text(min_size=1, max_size=40)
-memories = st.builds(memory, st.integers(1, 1000), CONTENTS, hours=st.floats(0, 100), accesses=st.integers(0, 20))
+SCOPES = st.dictionaries(st.sampled_from(["user", "topic"]), st.sampled_from(["a", "b"]))
+memories = st.builds(
+    memory,
+    st.integers(1, 1000),
+    CONTENTS,
+    hours=st.floats(0, 100),
+    accesses=st.integers(0, 20),
+    scope=SCOPES,
+    expires_in=st.none() | st.integers(1, 9),
+)
 sets = st.lists(memories, max_size=12, unique_by=lambda m: m.id)
 queries = st.none() | CONTENTS
 
@@ -182,6 +207,60 @@ def test_what_is_left_out_would_not_have_fitted_behind_what_came_before_it(
         before = [by_id[i] for i in order[:place] if i in taken]
         fits = tokens.count(SEPARATOR.join([*before, by_id[memory_id]])) <= budget
         assert (memory_id in taken) is fits
+
+
+def test_a_scope_has_what_belongs_to_it_and_nothing_that_has_expired() -> None:
+    found = [
+        memory(1, "of nobody"),
+        memory(2, "of a", scope={"user": "a"}),
+        memory(3, "of a's talk", scope={"user": "a", "topic": "b"}),
+        memory(4, "of b", scope={"user": "b"}),
+        memory(5, "of a, for a second", scope={"user": "a"}, expires_in=1),
+    ]
+    kept = Prepared()
+    for scope, seconds, ids in [
+        (None, 0, (5, 4, 3, 2, 1)),
+        (None, 1, (4, 3, 2, 1)),
+        ({"user": "a"}, 0, (5, 3, 2)),
+        ({"user": "a"}, 1, (3, 2)),
+        ({"user": "a"}, 0, (5, 3, 2)),
+        ({"topic": "b", "user": "a"}, 1, (3,)),
+        ({"user": "c"}, 0, ()),
+    ]:
+        made = make(found, ContextStrategy.RECENT, prepared=kept, scope=scope, seconds=seconds)
+        assert made.memory_ids == ids, (scope, seconds)
+    with pytest.raises(InvalidScopeError, match="'User'"):
+        make(found, ContextStrategy.RECENT, scope={"User": "a"})
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(sets, st.none() | SCOPES, st.integers(0, 10), st.sampled_from(ContextStrategy), queries), max_size=5
+    ),
+    st.integers(1, 120),
+)
+def test_what_a_scope_does_not_show_counts_for_nothing(
+    history: list[tuple[list[Memory], dict[str, str] | None, int, ContextStrategy, str | None]], budget: int
+) -> None:
+    kept = Prepared()
+    for found, scope, seconds, strategy, query in history:
+        at = NOW + timedelta(seconds=seconds)
+        shown = [
+            m for m in found if (scope or {}).items() <= m.scope.items() and (m.expires_at is None or m.expires_at > at)
+        ]
+        assert visible(found, at, scope) == shown
+        made = make(found, strategy, budget, query, kept, scope=scope, seconds=seconds)
+        assert made == make(shown, strategy, budget, query, seconds=seconds)
+
+
+def test_nothing_is_kept_of_a_memory_that_is_gone() -> None:
+    kept = Prepared()
+    secret, other = memory(1, "the secret word", scope={"user": "a"}), memory(2, "another one", scope={"user": "a"})
+    view = kept.view([secret, other], NOW, {"user": "a"})
+    assert view.scores("secret word") != {}
+    kept.view([other], NOW)  # nobody asks for the scope again
+    assert ([i.id for i in view.items], view.scores("secret word")) == ([2], {})
 
 
 def test_a_budget_below_one_is_refused() -> None:

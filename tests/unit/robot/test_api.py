@@ -11,7 +11,7 @@ import pytest
 from robotgroups import limits
 from robotgroups.tags import MAX_TAG_CHARACTERS, MAX_TAGS
 from robotgroups_robot.app import create_api, create_app
-from robotgroups_robot.auth import authorized
+from robotgroups_robot.auth import BearerAuth, given
 from robotgroups_robot.limits import MAX_BODY_BYTES
 from robotgroups_robot.problems import MEDIA_TYPE
 from robotgroups_robot.runtime import Runtime
@@ -21,16 +21,33 @@ from .conftest import TOKEN
 
 ROUTES = [
     ("POST", "/v1/memories"),
+    ("POST", "/v1/memories/batch"),
+    ("POST", "/v1/memories/erase"),
     ("GET", "/v1/recall"),
+    ("POST", "/v1/recall"),
     ("GET", "/v1/working-memory"),
     ("DELETE", "/v1/working-memory"),
+    ("POST", "/v1/working-memory/pins"),
+    ("DELETE", "/v1/working-memory/pins"),
     ("GET", "/v1/context"),
     ("GET", "/v1/status"),
     ("GET", "/v1/events"),
+    ("GET", "/v1/memories/1"),
+    ("PATCH", "/v1/memories/1"),
+    ("GET", "/v1/memories/1/history"),
     ("DELETE", "/v1/memories/1"),
     ("POST", "/v1/memories/1/restore"),
     ("POST", "/v1/failover"),
 ]
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/v1/memories"): {"content": "x"},
+    ("POST", "/v1/memories/batch"): {"memories": [{"content": "x"}]},
+    ("POST", "/v1/memories/erase"): {"ids": [1]},
+    ("POST", "/v1/recall"): {"query": "x"},
+    ("POST", "/v1/working-memory/pins"): {"ids": [1]},
+    ("DELETE", "/v1/working-memory/pins"): {"ids": [1]},
+    ("PATCH", "/v1/memories/1"): {"content": "x"},
+}
 
 
 @pytest.fixture
@@ -58,23 +75,30 @@ def problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("header", "good"),
+    ("header", "token"),
     [
-        (b"Bearer t", True),
-        (b"bearer t", True),
-        (b"Bearer  t ", True),
-        (b"Bearer T", False),
-        (b"Bearer tt", False),
-        (b"Bearer", False),
-        (b"Basic t", False),
-        (b"t", False),
-        (b"", False),
-        (None, False),
-        (b"Bearer \xff\xfe", False),
+        (b"Bearer t", b"t"),
+        (b"bearer t", b"t"),
+        (b"Bearer  t ", b"t"),
+        (b"Bearer", b""),
+        (b"Basic t", None),
+        (b"t", None),
+        (b"", None),
+        (None, None),
+        (b"Bearer \xff\xfe", b"\xff\xfe"),
     ],
 )
-def test_authorization_headers(header: bytes | None, good: bool) -> None:
-    assert authorized(header, b"t") is good
+def test_authorization_headers(header: bytes | None, token: bytes | None) -> None:
+    assert given(header) == token
+
+
+@pytest.mark.parametrize(
+    "header",
+    [f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}x", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, "Bearer \xff"],
+)
+async def test_what_is_not_the_token_is_401(client: httpx.AsyncClient, header: str) -> None:
+    response = await client.get("/v1/status", headers=[(b"Authorization", header.encode("latin-1"))])
+    problem(response, 401, "unauthorized")
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/"), ("GET", "/v2"), ("GET", "/docs")])
@@ -116,9 +140,8 @@ async def test_before_it_has_registered_it_is_not_ready_and_says_why(client: htt
 async def test_before_it_has_registered_every_route_answers_503(
     client: httpx.AsyncClient, method: str, path: str
 ) -> None:
-    body = {"content": "x"} if path == "/v1/memories" else None
-    query = {"q": "x"} if path == "/v1/recall" else None
-    response = await client.request(method, path, json=body, params=query)
+    query = {"q": "x"} if (method, path) == ("GET", "/v1/recall") else None
+    response = await client.request(method, path, json=BODIES.get((method, path)), params=query)
     problem(response, 503, "not-serving")
     assert response.headers["retry-after"] == "1"
 
@@ -150,11 +173,72 @@ async def test_unknown_paths_and_methods(client: httpx.AsyncClient) -> None:
         ({"content": "x", "metadata": {"a": "x" * limits.MAX_METADATA_BYTES}}, "#/metadata"),
         ({"content": "x", "originator": ""}, "#/originator"),
         ({"content": "x", "color": "red"}, "#/color"),
+        ({"content": "x", "scope": "user=u1"}, "#/scope"),
+        ({"content": "x", "scope": {"user": 1}}, "#/scope/user"),
+        ({"content": "x", "scope": {"User": "u1"}}, "#/scope"),
+        ({"content": "x", "scope": {"user": ""}}, "#/scope"),
+        ({"content": "x", "scope": {"user": "\x00"}}, "#/scope"),
+        ({"content": "x", "scope": {f"k{i}": "v" for i in range(9)}}, "#/scope"),
+        ({"content": "x", "expires_at": 1900000000}, "#/expires_at"),
+        ({"content": "x", "expires_at": "soon"}, "#/expires_at"),
+        ({"content": "x", "expires_at": "9999-12-31T23:59:59-01:00"}, "#/expires_at"),
     ],
 )
 async def test_wrong_memories_are_refused_by_place(client: httpx.AsyncClient, body: object, pointer: str) -> None:
     told = problem(await client.post("/v1/memories", json=body), 422, "invalid-request")
     assert [e["pointer"] for e in told["errors"]] == [pointer]
+    batch = {"memories": [{"content": "fine"}, body]}
+    told = problem(await client.post("/v1/memories/batch", json=batch), 422, "invalid-request")
+    assert [e["pointer"] for e in told["errors"]] == [pointer.replace("#", "#/memories/1")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "pointer"),
+    [
+        ("POST", "/v1/memories/batch", {"memories": []}, "#/memories"),
+        ("POST", "/v1/memories/batch", {"memories": [{"content": "x"}] * 257}, "#/memories"),
+        ("POST", "/v1/memories/batch", {"memories": [{"content": "x", "key": "a b"}]}, "#/memories/0/key"),
+        ("POST", "/v1/recall", {}, "#/query"),
+        ("POST", "/v1/recall", {"query": " "}, "#/query"),
+        ("POST", "/v1/recall", {"query": "x", "limit": 0}, "#/limit"),
+        ("POST", "/v1/recall", {"query": "x", "tags": ["a::b"]}, "#/tags/0"),
+        ("POST", "/v1/recall", {"query": "x", "scope": {"a": 1}}, "#/scope/a"),
+        ("POST", "/v1/recall", {"query": "x", "originators": [""]}, "#/originators/0"),
+        ("POST", "/v1/recall", {"query": "x", "weights": {"k": 0}}, "#/weights/k"),
+        ("POST", "/v1/recall", {"query": "x", "weights": {"k": 10**7}}, "#/weights/k"),
+        ("POST", "/v1/recall", {"query": "x", "weights": {"fulltext": -1}}, "#/weights/fulltext"),
+        ("POST", "/v1/recall", {"query": "x", "weights": {"words": 1}}, "#/weights/words"),
+        ("POST", "/v1/recall", {"query": "x", "q": "x"}, "#/q"),
+        ("POST", "/v1/working-memory/pins", {"ids": []}, "#/ids"),
+        ("POST", "/v1/working-memory/pins", {"ids": [0]}, "#/ids/0"),
+        ("DELETE", "/v1/working-memory/pins", {"ids": [2**63]}, "#/ids/0"),
+        ("POST", "/v1/working-memory/pins", {"ids": [1] * 1001}, "#/ids"),
+        ("PATCH", "/v1/memories/1", {"content": ""}, "#/content"),
+        ("PATCH", "/v1/memories/1", {"scope": {"user": "u2"}}, "#/scope"),
+        ("PATCH", "/v1/memories/1", {"expires_at": 7}, "#/expires_at"),
+        ("POST", "/v1/memories/erase", {"ids": 1}, "#/ids"),
+        ("POST", "/v1/memories/erase", {"all": True}, "#/all"),
+    ],
+)
+async def test_wrong_bodies_are_refused_by_place(
+    client: httpx.AsyncClient, method: str, path: str, body: object, pointer: str
+) -> None:
+    told = problem(await client.request(method, path, json=body), 422, "invalid-request")
+    assert [e["pointer"] for e in told["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"query": "x", "weights": {"vector": NaN}}', b'{"query": "x", "weights": {"k": 1e999}}']
+)
+async def test_numbers_that_are_not_finite_are_refused(client: httpx.AsyncClient, raw: bytes) -> None:
+    response = await client.post("/v1/recall", content=raw, headers={"Content-Type": "application/json"})
+    problem(response, 422, "invalid-request")
+
+
+async def test_a_batch_names_the_memory_that_is_too_large(client: httpx.AsyncClient) -> None:
+    memories = [{"content": "x"}, {"content": "x" * (limits.MAX_CONTENT_BYTES + 1)}]
+    told = problem(await client.post("/v1/memories/batch", json={"memories": memories}), 413, "content-too-large")
+    assert told["detail"].startswith("#/memories/1: content has")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +289,10 @@ async def test_wrong_idempotency_keys_are_refused(client: httpx.AsyncClient, key
         ("/v1/recall", {"q": "a", "limit": "many"}, "limit"),
         ("/v1/recall", {"q": "a", "limit": str(limits.MAX_RECALL + 1)}, "limit"),
         ("/v1/recall", {"q": "a", "tag": "\x00"}, "tag.0"),
+        ("/v1/recall", {"q": "a", "scope": "user"}, "scope"),
         ("/v1/context", {"max_tokens": "0"}, "max_tokens"),
+        ("/v1/context", {"scope": "User=u1"}, "scope"),
+        ("/v1/context", {"scope": "user="}, "scope"),
         ("/v1/context", {"query": "a\x00"}, "query"),
         ("/v1/context", {"query": "a" * (limits.MAX_QUERY_CHARACTERS + 1)}, "query"),
         ("/v1/memories/0", None, "id"),
@@ -251,8 +338,9 @@ async def test_an_unexpected_error_is_a_problem_and_shows_nothing(runtime: Runti
     async def broken() -> None:
         raise KeyError("password=hunter2")
 
-    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://robot") as client:
+    transport = httpx.ASGITransport(BearerAuth(api, TOKEN), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://robot", headers=headers) as client:
         response = await client.get("/broken")
     problem(response, 500, "internal")
     assert "hunter2" not in response.text
@@ -328,8 +416,8 @@ async def test_openapi_documents_every_route_with_its_problems(client: httpx.Asy
     for method, path in ROUTES:
         operation = document["paths"][path.replace("/1", "/{id}")][method.lower()]
         assert operation["security"] == [{"HTTPBearer": []}]
-        assert {"401", "422", "503"} <= set(operation["responses"])
-        for status in ("401", "422", "503"):
+        assert {"401", "403", "422", "503"} <= set(operation["responses"])
+        for status in ("401", "403", "422", "503"):
             assert MEDIA_TYPE in operation["responses"][status]["content"]
     assert {"409", "413", "201"} <= set(document["paths"]["/v1/memories"]["post"]["responses"])
     for path in ("/healthz", "/readyz", "/startupz", "/metrics"):

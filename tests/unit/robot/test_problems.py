@@ -1,9 +1,11 @@
 import inspect
 import json
+from typing import Any
 
 import pytest
 
 from robotgroups import errors
+from robotgroups.errors import ModelFailure
 from robotgroups_robot import problems
 from robotgroups_robot.problems import MEDIA_TYPE, Problem, ProblemType
 
@@ -25,6 +27,10 @@ from robotgroups_robot.problems import MEDIA_TYPE, Problem, ProblemType
         (errors.ClosedError("no"), 503, "not-serving"),
         (errors.UnknownGroupError("no"), 503, "not-serving"),
         (errors.NotPermittedError("no"), 403, "not-permitted"),
+        (errors.PrunedError("no", 7), 410, "changes-gone"),
+        (errors.EmbeddingUnavailableError("no", ModelFailure.TIMEOUT), 503, "model-unavailable"),
+        (errors.EmbeddingConfigError("no", ModelFailure.UNAUTHORIZED), 500, "model-misconfigured"),
+        (errors.EmbeddingInputError("no", ModelFailure.TOO_LONG), 422, "invalid-request"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
@@ -35,6 +41,12 @@ def test_an_error_of_the_library_becomes_a_problem(error: errors.RobotGroupsErro
     assert document["type"] == f"urn:robotgroups:problem:{slug}"
     assert response.media_type == MEDIA_TYPE
     assert response.headers.get("retry-after") == ("1" if status == 503 else None)
+
+
+def test_a_models_failure_and_what_was_pruned_are_told_by_members() -> None:
+    failed = problems.of_error(errors.EmbeddingUnavailableError("no", ModelFailure.RATE_LIMITED)).document()
+    assert failed["reason"] == "rate_limited"
+    assert problems.of_error(errors.PrunedError("no", 7)).document()["pruned_to"] == 7
 
 
 def test_409_names_the_active_robots() -> None:
@@ -53,10 +65,21 @@ def test_every_error_a_route_can_meet_is_mapped() -> None:
     for name, kind in inspect.getmembers(errors, inspect.isclass):
         if kind is errors.NotActiveError or not issubclass(kind, errors.RobotGroupsError):
             continue
-        made = kind("x", 500) if kind is errors.ServiceError else kind("x")
+        made = _made(kind)
         if problems.of_error(made).type is ProblemType.INTERNAL:
             internal.add(name)
     assert internal == {"NotFoundError", "RobotGroupsError", "RoleError", "ServiceError"}
+
+
+def _made(kind: Any) -> errors.RobotGroupsError:
+    arguments: tuple[object, ...] = ()
+    if issubclass(kind, errors.ServiceError | errors.PrunedError):
+        arguments = (500,)
+    elif issubclass(kind, errors.ModelError):
+        arguments = (ModelFailure.TIMEOUT,)
+    made = kind("x", *arguments)
+    assert isinstance(made, errors.RobotGroupsError)
+    return made
 
 
 def test_validation_errors_name_each_place_and_echo_no_value() -> None:

@@ -20,12 +20,14 @@ from typing import Any, TypeVar
 from robotgroups import errors, migrations, tokens
 from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
+from robotgroups.file_verbs import FileVerbs
 from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
+from robotgroups.relating import RelationVerbs, TagVerbs
 from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.store import Store
@@ -47,7 +49,7 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
+class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVerbs, FileVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     def __init__(self, name: str, store: Store, group_id: int) -> None:

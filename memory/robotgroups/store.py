@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from robotgroups import errors
 from robotgroups.administration import Administration, password_of, robot_dsn, with_ca
+from robotgroups.files_store import FilesStore
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.models import (
     Change,
@@ -31,6 +32,7 @@ from robotgroups.models import (
     roles_from_json,
 )
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
+from robotgroups.relations_store import RelationsStore
 from robotgroups.writer import Writer
 
 FUSION, NO_FILTERS = Fusion(), Filters()
@@ -38,7 +40,7 @@ FUSION, NO_FILTERS = Fusion(), Filters()
 __all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
 
 
-class Store(LifecycleStore, Administration):
+class Store(LifecycleStore, RelationsStore, FilesStore, Administration):
     """The schema ``robotgroups``, by a pool of connections; open it with ``Store.open`` and close it."""
 
     # -- members and roles -------------------------------------------------------------------------------------------

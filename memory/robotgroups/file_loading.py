@@ -13,6 +13,7 @@ from robotgroups.errors import ArgumentError
 from robotgroups.filing import (
     CHUNK_TOKENS,
     DirectorySync,
+    FileDraft,
     FileSync,
     LoadedFile,
     LoadProgress,
@@ -119,6 +120,7 @@ class FileLoading(ABC):
             NotActiveError, NoActiveRobotError, MemoryUnavailableError: some of the files are loaded.
 
         """
+        FileDraft.checked("any", "", tags=tags, metadata=metadata, scope=scope, chunk_tokens=chunk_tokens)
         paths = await asyncio.to_thread(lambda: list(iter_files(path, pattern)))
         done: list[FileSync | RefusedFile] = []
         for file in paths:

@@ -47,7 +47,7 @@ def expected_relations(tags: Sequence[Sequence[str]]) -> dict[tuple[int, int], f
     tagged = sum(bool(own) for own in expanded)
     counts = {tag: sum(tag in own for own in expanded) for own in expanded for tag in own}
     weights = inverse_frequency(counts, tagged)
-    found = {}
+    found: dict[tuple[int, int], float] = {}
     for a, own in enumerate(tags):
         likeness = {b: weighted_jaccard(own, other, weights) for b, other in enumerate(tags) if b != a}
         best = sorted(likeness, key=lambda b: (-round(likeness[b], 6), abs(b - a), b))
@@ -175,8 +175,8 @@ async def alike(bench: Bench, group: AsyncRobotGroup, count: int) -> None:
         group._group_id,
     )
     await bench.sql(
-        "INSERT INTO robotgroups.jobs (space_id, memory_id, kind) SELECT space_id, id, 'relate' "
-        "FROM robotgroups.memories m WHERE NOT EXISTS (SELECT FROM robotgroups.relations WHERE source = m.id) ORDER BY id"
+        "INSERT INTO robotgroups.jobs (space_id, memory_id, kind) SELECT space_id, id, 'relate' FROM "
+        "robotgroups.memories m WHERE NOT EXISTS (SELECT FROM robotgroups.relations WHERE source = m.id) ORDER BY 2"
     )
 
 

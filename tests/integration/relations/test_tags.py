@@ -55,9 +55,7 @@ async def test_tags_are_found_with_typos_and_what_was_just_said_is_among_them(
         await first.find_tags(" ")
 
 
-async def test_a_list_of_tags_is_good_for_searches_until_something_changes(
-    group: AsyncRobotGroup, bench: Bench
-) -> None:
+async def test_a_list_of_tags_serves_searches_until_something_changes(group: AsyncRobotGroup, bench: Bench) -> None:
     one = await group.remember("one", tags=["db"])
     assert [m.tag for m in await group.find_tags("db")] == ["db"]
     # behind the group's back: the revision stays, and so does the list, for a while

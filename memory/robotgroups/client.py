@@ -22,6 +22,7 @@ from tenacity.wait import wait_random_exponential
 
 from robotgroups import errors
 from robotgroups import timeframe as timeframes
+from robotgroups.client_relations import ConnectionCalls
 from robotgroups.context import Context
 from robotgroups.draft import Draft
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
@@ -55,7 +56,7 @@ class _AgainError(errors.ServiceError):
     """An answer that another try may change."""
 
 
-class AsyncClient:
+class AsyncClient(ConnectionCalls):
     """Talks to a group through its Service (or to one robot): ``AsyncClient("http://customer-support", token)``.
 
     ``deadline`` is how long, in seconds, a call goes on trying. What it could not do by then is raised as the last

@@ -46,8 +46,8 @@ class FileLoading(ABC):
         """The files that are loaded, by path; with ``scope`` those whose scope holds it."""
 
     @abstractmethod
-    async def _unload(self, path: str, scope: Mapping[str, str] | None) -> Unloaded:
-        """Unload the file that is known by a path."""
+    async def unload_text(self, path: str, *, scope: Mapping[str, str] | None = None) -> Unloaded:
+        """Unload the file that is known by exactly this path; else as ``unload_file``."""
 
     async def load_file(
         self,
@@ -91,9 +91,9 @@ class FileLoading(ABC):
             NotActiveError, NoActiveRobotError, MemoryUnavailableError.
 
         """
-        done = await self._unload(str(path), scope)
+        done = await self.unload_text(str(path), scope=scope)
         if not done.existed and not Path(path).is_absolute():
-            done = await self._unload(_here(path), scope)
+            done = await self.unload_text(_here(path), scope=scope)
         return done
 
     async def load_directory(
@@ -136,7 +136,7 @@ class FileLoading(ABC):
         if unload_missing:
             for loaded in await self.files(scope=scope):
                 if loaded.scope == dict(scope or {}) and await asyncio.to_thread(missing, loaded.path, path, pattern):
-                    unloaded.append(await self._unload(loaded.path, scope))  # noqa: PERF401  one by one
+                    unloaded.append(await self.unload_text(loaded.path, scope=scope))  # noqa: PERF401  one by one
         return DirectorySync(
             tuple(f for f in done if isinstance(f, FileSync)),
             tuple(f for f in done if isinstance(f, RefusedFile)),

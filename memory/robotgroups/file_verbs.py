@@ -52,7 +52,8 @@ class FileVerbs(Verbs, FileLoading):
         """The files that are loaded, by path; with ``scope`` those whose scope holds it. InvalidScopeError."""
         return await self._store.files(self._group_id, scope_texts(scope))
 
-    async def _unload(self, path: str, scope: Mapping[str, str] | None) -> Unloaded:
+    async def unload_text(self, path: str, *, scope: Mapping[str, str] | None = None) -> Unloaded:
+        """Unload the file that is known by exactly this path; else as ``unload_file``."""
         known, texts = check_path(path), scope_texts(scope)
         done = await self._written(
             lambda robot, tenure: self._store.unload_file(

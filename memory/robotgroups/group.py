@@ -24,6 +24,7 @@ from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
 from robotgroups.embedding import EmbeddingConfig
 from robotgroups.extraction import ExtractionConfig
+from robotgroups.file_verbs import FileVerbs
 from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
@@ -31,6 +32,7 @@ from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
+from robotgroups.relating import RelationVerbs, TagVerbs
 from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.scope import visible
@@ -54,7 +56,7 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
+class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVerbs, FileVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     recall_limit = 5

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from robotgroups import errors
 from robotgroups.administration import Administration
+from robotgroups.files_store import FilesStore
 from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
@@ -33,6 +34,7 @@ from robotgroups.models import (
     roles_from_json,
 )
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
+from robotgroups.relations_store import RelationsStore
 from robotgroups.writer import Writer
 
 FUSION, NO_FILTERS = Fusion(), Filters()
@@ -45,7 +47,7 @@ _RECALL_BY_VECTOR = (
 __all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
 
 
-class Store(LifecycleStore, Jobs, Administration):
+class Store(LifecycleStore, RelationsStore, FilesStore, Jobs, Administration):
     """The schema ``robotgroups``, by a pool of connections; open it with ``Store.open`` and close it."""
 
     # -- members and roles -------------------------------------------------------------------------------------------

@@ -15,13 +15,14 @@ from robotgroups.loop import Loop
 from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
 from robotgroups.sync_client import Client
+from robotgroups.sync_relations import ConnectionFace
 from robotgroups.sync_verbs import SyncVerbs
 from robotgroups.timeframe import Timeframe
 
 __all__ = ["Client", "RobotGroup"]
 
 
-class RobotGroup(SyncVerbs):
+class RobotGroup(SyncVerbs, ConnectionFace):
     """A robot group (design §5): HTM's surface. ``shutdown`` it, or use it as a context manager.
 
     It hosts the robots that it names in this process; naming none, it only opens the group. See ``AsyncRobotGroup`` for

@@ -73,8 +73,10 @@ async def names(group: Group) -> dict[str, Any]:
         "SELECT g.space_id, (SELECT max(id) FROM robotgroups.spaces) FROM robotgroups.groups g WHERE g.id = %s", b
     )
     return {
-        "a": group.id, "b": b, "c": c, "space": space, "their_space": their_space, "new_space": last + 1, "model": model,
-        "job": job, "one": one, "two": two, "three": three, "theirs": theirs, "theirs3": theirs3, "cs": cs, "login": login,
+        "a": group.id, "b": b, "c": c, "space": space, "their_space": their_space, "new_space": last + 1,
+        "model": model,
+        "job": job, "one": one, "two": two, "three": three, "theirs": theirs, "theirs3": theirs3, "cs": cs,
+        "login": login,
         "revision": revision, "next": revision + 1,
     }  # fmt: skip
 

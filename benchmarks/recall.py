@@ -28,7 +28,7 @@ ROUNDS = 3
 LIMIT = 10
 QUERIES, QUICK_QUERIES = 200, 12
 JUDGED, QUICK_JUDGED = 100, 8  # queries whose answers are compared with the exact ones
-SECONDS = 4.0  # of a turn at most
+SECONDS = 2.5  # of a turn at most
 # HTM pads vectors to 2,000 dimensions: the index of more than these would take longer than the run.
 HTM_VECTORS = 10_000
 

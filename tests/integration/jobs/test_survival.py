@@ -13,9 +13,9 @@ from postgres_server import PostgresServer
 from robot_process import until
 
 from robotgroups import upkeep
-from robotgroups.administration import robot_dsn
 from robotgroups.errors import MemoryUnavailableError, NotPermittedError
 from robotgroups.jobs import Claimant, JobKind
+from robotgroups.logins import robot_dsn
 from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store

@@ -51,8 +51,8 @@ cluster-down: venv ## take the cluster down and leave nothing of it
 	@$(PYTHON_IN_VENV) -m clusters down
 	@rm -f $(STARTED_FILE)
 
-images: venv ## build the images whose content changed; their names go to build/images.json
-	@$(PYTHON_IN_VENV) -m images
+images: venv ## build the images whose content changed (LOCAL_MODEL=1: robot-local too); their names go to build/images.json
+	@$(PYTHON_IN_VENV) -m images $(if $(LOCAL_MODEL),--local-model)
 
 load: images cluster-up ## give the images to the cluster's nodes
 	@$(PYTHON_IN_VENV) -m clusters load

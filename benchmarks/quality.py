@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import uvloop
-from robotgroups.embedding import embedding_config, make_embedder
 
 from benchmarks import bare_recall, corpus, ours
 from benchmarks.contenders import Embed, OpenSearcher, Searcher, Strategy
@@ -22,6 +21,7 @@ from benchmarks.harness.figures import Figures
 from benchmarks.harness.texts import Query, QueryKind
 from benchmarks.harness.vectors import literal
 from benchmarks.recall import LIMIT, opened
+from robotgroups.embedding import embedding_config, make_embedder
 from robotgroups.errors import MissingFeatureError
 
 KEYS = tuple(f"{strategy}_{figure}" for strategy in Strategy for figure in ("recall_at_10", "mrr"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from benchmarks.harness.figures import Figures, complete
 from benchmarks.harness.options import Options
+
+_STARTED = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ def result(
 
 
 def say(text: str) -> None:
-    """Progress, to where it does not disturb the result."""
-    print(f"==> {text}", file=sys.stderr, flush=True)
+    """Progress, with the seconds since the start, to where it does not disturb the result."""
+    print(f"==> {time.monotonic() - _STARTED:4.0f} s: {text}", file=sys.stderr, flush=True)
 
 
 def publish(

@@ -19,8 +19,9 @@ def values_of(images: Mapping[str, Image]) -> JsonObject:
     by_part: dict[str, JsonObject] = {
         part: {"repository": image.repository, "tag": image.tag} for part, image in images.items()
     }
+    local = {"robotLocal": by_part["robot-local"]} if "robot-local" in by_part else {}
     return {
-        "image": {"operator": by_part["operator"], "robot": by_part["robot"]},
+        "image": {"operator": by_part["operator"], "robot": by_part["robot"], **local},
         "postgres": {"image": by_part["postgres"]},
     }
 

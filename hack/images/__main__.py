@@ -13,10 +13,11 @@ def main() -> int:
     """Builds, records, loads."""
     parser = argparse.ArgumentParser(prog="images", description=__doc__)
     parser.add_argument("--load", action="store_true", help="load them into the nodes that do not have them")
+    parser.add_argument("--local-model", action="store_true", help="build the robots' image with the local model too")
     arguments = parser.parse_args()
     try:
         cluster = choose()
-        images = build_all(cluster.builder)
+        images = build_all(cluster.builder, optional=arguments.local_model)
         record.write(images)
         for image in images:
             size = (

@@ -21,25 +21,39 @@ from localcluster.state import locked
 KEPT_ARCHIVES = 3  # of each image, newest first
 
 
-def build_all(builder: Builder) -> list[Image]:
-    """Builds every image whose content has no image yet; returns them all."""
+def build_all(builder: Builder, *, optional: bool) -> list[Image]:
+    """Builds every image whose content has no image yet, the optional ones if asked to; returns them all."""
+    recipes = [recipe for recipe in RECIPES if optional or not recipe.optional]
+    built: dict[str, Image] = {}
     if builder is Builder.DOCKER:
-        return [_with_docker(recipe) for recipe in RECIPES]
+        for recipe in recipes:
+            built[recipe.part] = _with_docker(recipe, built.get(recipe.on))
+        return list(built.values())
     packages.install()
     directory = cache() / "images"
     with locked(directory / "build.lock"):
-        return [_with_buildah(recipe, directory) for recipe in RECIPES]
+        for recipe in recipes:
+            built[recipe.part] = _with_buildah(recipe, built.get(recipe.on), directory)
+    return list(built.values())
 
 
-def _with_docker(recipe: Recipe) -> Image:
-    image = Image(recipe.part, recipe.repository, tag(recipe, recipe.public_base), None, None)
+def _bases(base: str, on: Image | None) -> str:
+    return base if on is None else f"{base}\0{on.name}"
+
+
+def _on_argument(recipe: Recipe, on: Image | None) -> list[str]:
+    return [] if on is None else ["--build-arg", f"{recipe.on.upper()}_IMAGE={on.name}"]
+
+
+def _with_docker(recipe: Recipe, on: Image | None) -> Image:
+    image = Image(recipe.part, recipe.repository, tag(recipe, _bases(recipe.public_base, on)), None, None)
     present = subprocess.run(["docker", "image", "inspect", image.name], capture_output=True, check=False)
     if present.returncode == 0:
         say(f"    {image.name} is built")
         return image
     with step(f"build {image.name} with Docker", "1 min"):
         subprocess.run(
-            ["docker", "build", "--file", recipe.dockerfile, "--tag", image.name, "."],
+            ["docker", "build", *_on_argument(recipe, on), "--file", recipe.dockerfile, "--tag", image.name, "."],
             cwd=ROOT,
             check=True,
             stdout=2,
@@ -47,17 +61,19 @@ def _with_docker(recipe: Recipe) -> Image:
     return image
 
 
-def _with_buildah(recipe: Recipe, directory: Path) -> Image:
+def _with_buildah(recipe: Recipe, on: Image | None, directory: Path) -> Image:
     base = BASES[recipe.base]
-    image_tag = tag(recipe, base.image)
+    image_tag = tag(recipe, _bases(base.image, on))
     archive = directory / f"{recipe.part}-{image_tag}.tar"
     image = Image(recipe.part, recipe.repository, image_tag, str(archive), None)
     if archive.exists():
         say(f"    {image.name} is built")
     else:
         provide(base, cache())
+        if on is not None and not exists(cache(), on.name):
+            run(*buildah(cache()), "pull", "--quiet", f"oci-archive:{on.archive}")
         with step(f"build {image.name} with buildah", "1 min"):
-            _bud(recipe, base.image, image.name)
+            _bud(recipe, base.image, image.name, on)
             unfinished = archive.with_suffix(".new")
             unfinished.unlink(missing_ok=True)
             store = buildah(cache())
@@ -70,8 +86,17 @@ def _with_buildah(recipe: Recipe, directory: Path) -> Image:
     return Image(recipe.part, recipe.repository, image_tag, str(archive), size)
 
 
-def _bud(recipe: Recipe, base: str, name: str) -> None:
-    arguments = ["bud", "--quiet", "--layers", "--isolation", "chroot", "--build-arg", f"BASE_IMAGE={base}"]
+def _bud(recipe: Recipe, base: str, name: str, on: Image | None) -> None:
+    arguments = [
+        "bud",
+        *_on_argument(recipe, on),
+        "--quiet",
+        "--layers",
+        "--isolation",
+        "chroot",
+        "--build-arg",
+        f"BASE_IMAGE={base}",
+    ]
     if recipe.uses_pip:  # it has to trust what this machine trusts, and to ask where it asks
         for settings in ("/etc/ssl/certs", "/etc/pip.conf"):
             if Path(settings).exists():
@@ -83,7 +108,10 @@ def _bud(recipe: Recipe, base: str, name: str) -> None:
 
 
 def _prune(recipe: Recipe, directory: Path, newest: Path) -> None:
-    archives = sorted(directory.glob(f"{recipe.part}-*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    digits = "?" * len(tag(recipe, ""))  # not those of another part that begins alike
+    archives = sorted(
+        directory.glob(f"{recipe.part}-{digits}.tar"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     for old in archives[KEPT_ARCHIVES:]:
         if old != newest:
             old.unlink()

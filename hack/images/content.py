@@ -18,6 +18,9 @@ class Recipe:
     base: str
     public_base: str
     sources: tuple[str, ...]
+    on: str = ""
+    """The part whose image it adds to, if it does: its Dockerfile's argument <PART>_IMAGE."""
+    optional: bool = False
 
     @property
     def uses_pip(self) -> bool:
@@ -37,6 +40,15 @@ RECIPES = (
         base="python",
         public_base="python:3.13-slim",
         sources=("memory/robotgroups", "robot-image/robotgroups_robot", "hack/locks/robot.txt", "hack/locks/build.txt"),
+    ),
+    Recipe(
+        part="robot-local",
+        dockerfile="robot-image/Dockerfile.local",
+        base="python",
+        public_base="python:3.13-slim",
+        sources=("hack/locks/local-model.txt",),
+        on="robot",
+        optional=True,
     ),
     Recipe(
         part="operator",
@@ -82,7 +94,7 @@ def packaging(root: Path = ROOT) -> str:
 def tag(recipe: Recipe, base: str, root: Path = ROOT) -> str:
     """A short hash of all that goes into the image: pods roll when their image changed, and only then.
 
-    `base` identifies the base image.
+    `base` identifies the base image, and the one that it adds to.
     """
     digest = hashlib.sha256(base.encode())
     if recipe.uses_pip:

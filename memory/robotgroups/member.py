@@ -10,12 +10,15 @@ from robotgroups import context as contexts
 from robotgroups import tokens
 from robotgroups.cache import Cache
 from robotgroups.errors import ArgumentError, NotActiveError, UnknownRobotError
+from robotgroups.file_verbs import FileVerbs
 from robotgroups.group_commit import GroupCommit, Outcome, raised
+from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
+from robotgroups.relating import RelationVerbs, TagVerbs
 from robotgroups.remembering import Item, NewMemory, item_of, items_of
 from robotgroups.replica import Replica, SyncStats
 from robotgroups.scope import visible
@@ -26,11 +29,12 @@ from robotgroups.working_set import WorkingSetVerbs
 T = TypeVar("T")
 
 
-class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
+class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVerbs, FileVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
 
-    def __init__(self, store: Store, group_id: int, name: str) -> None:
+    def __init__(self, store: Store, group_id: int, name: str, models: GroupModels) -> None:
         self.name = name
+        self._models = models
         self._store = store
         self._group_id = group_id
         self._replica = Replica(store, group_id)

@@ -25,6 +25,15 @@ CREATE TABLE IF NOT EXISTS robotgroups.migrations (
     applied_at timestamptz NOT NULL DEFAULT now());
 """
 
+# A call that waits for us has begun with the functions as they were, and would go on with them on the tables as they
+# are now. Its session is ended instead: to whoever called, Postgres has been away for a moment. Presence sessions (they
+# hold an advisory lock) are left alone: their functions fit, and their end would be taken for a death.
+_END_WAITING = """
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+WHERE a.datname = current_database() AND pg_backend_pid() = ANY (pg_blocking_pids(a.pid)) AND a.wait_event <> 'advisory'
+    AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -111,6 +120,8 @@ async def _migrate_locked(connection: Connection) -> list[str]:
                     "INSERT INTO robotgroups.migrations (version, name, sha256) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.sha256),
                 )
+            if todo:
+                await connection.execute(_END_WAITING)
             return [m.name for m in todo]
     finally:
         await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))

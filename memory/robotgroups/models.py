@@ -143,6 +143,16 @@ class GroupRecord:
     resource_uid: str
     retention: Retention
     login: str | None
+    previous_login: str | None = None
+    """Until every robot has come over to ``login``, while that is being rotated."""
+
+
+@dataclass(frozen=True, slots=True)
+class RotationEnd:
+    """What came of ending a rotation: the login that was dropped, or the robots that still work under it."""
+
+    dropped: str | None
+    waiting: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,14 @@ class Pool:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @asynccontextmanager
+    async def one_moment(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+        """A connection on which everything is read as it is now, however long it takes, and nothing is written."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            yield connection
+
     async def check_schema(self) -> None:
         """Raise SchemaVersionError unless the database has this library's schema."""
         version = await self._value("SELECT robotgroups.schema_version()")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from robotgroups import timeframe as timeframes
-from robotgroups.errors import MissingFeatureError
+from robotgroups.group_models import GroupModels
 from robotgroups.models import Memory
 from robotgroups.recall import Recalled, RecallStrategy, Request, ranked, request_of
 from robotgroups.verbs import Verbs
@@ -19,9 +19,17 @@ class RecallVerbs(Verbs):
 
     recall_limit: ClassVar[int] = 10
 
+    _models: GroupModels
+
     async def embed_query(self, text: str) -> tuple[int, list[float]]:
-        """The model that recall compares with, and the text's vector under it."""
-        raise MissingFeatureError("vector and hybrid recall need embeddings, and the group has no embedding provider")
+        """The model that recall compares with, and the text's vector under it. Cached.
+
+        Raises:
+            MissingFeatureError: the group has no embedding provider.
+            EmbeddingError, ArgumentError, MemoryUnavailableError: see ``GroupModels.embed_query``.
+
+        """
+        return await self._models.embed_query(text)
 
     async def recall(
         self,

@@ -12,16 +12,25 @@ import random
 import time
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from uuid import UUID, uuid4
 
+from robotgroups.api_keys import ApiKeys
+from robotgroups.background import Background
+from robotgroups.cancelling import cancelled
+from robotgroups.claims import Claims
+from robotgroups.embedding_chore import EmbeddingChore
 from robotgroups.errors import (
     MemoryUnavailableError,
     ReplacedError,
     RobotGroupsError,
     UnknownGroupError,
 )
+from robotgroups.extraction_chore import ExtractionChore
+from robotgroups.group_models import GroupModels
+from robotgroups.jobs import Claimant
 from robotgroups.member import Member
-from robotgroups.models import Registration
+from robotgroups.models import Registration, Role
 from robotgroups.presence import PresenceSession
 from robotgroups.replica import SyncStats
 from robotgroups.serving import Serving, Standing, may_serve
@@ -31,7 +40,6 @@ __all__ = ["HostedRobot", "OnReplaced", "SyncStats"]
 
 # A robot tells soon, but not after every single change, how far its cache is.
 REPORT_EVERY_S = 0.05
-CANCEL_AGAIN_S = 0.1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 logger = logging.getLogger(__name__)
@@ -48,6 +56,7 @@ class HostedRobot(Member):
     """One incarnation of one robot. ``start`` it and ``stop`` it, or use it as an asynchronous context manager.
 
     A store of its own is best opened as ``presence.application_name(incarnation)``: a failover ends its sessions too.
+    ``keys`` are those of the group's models (None: the environment's); robots of one process share ``models`` instead.
     """
 
     def __init__(
@@ -60,8 +69,12 @@ class HostedRobot(Member):
         replace: bool = False,
         on_replaced: OnReplaced = OnReplaced.REJOIN,
         incarnation: UUID | None = None,
+        keys: ApiKeys | None = None,
+        models: GroupModels | None = None,
     ) -> None:
-        super().__init__(store, group_id, name)
+        own = models or GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
+        super().__init__(store, group_id, name, own)
+        self._own_models = own if models is None else None
         self.incarnation: UUID = incarnation or uuid4()
         self.ended: BaseException | None = None  # why the background work ended, when it did
         self._endpoint = endpoint
@@ -76,6 +89,9 @@ class HostedRobot(Member):
         self._renewed_at = -1e9
         self._trouble = self._noted = ""
         self._task: asyncio.Task[None] | None = None
+        claims = Claims(store, group_id)
+        chores = (EmbeddingChore(claims, own), ExtractionChore(claims, own))
+        self._background = Background(self._claimant, own, claims, chores)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -99,6 +115,7 @@ class HostedRobot(Member):
             raise
         self._task = asyncio.create_task(self._run(session), name=f"robot {self.name}")
         await asyncio.sleep(0)  # cancelled before its first step, it would not close the session
+        self._background.start()
 
     async def stop(self) -> None:
         """Withdraw: presence ends, the role stays. Safe to call twice.
@@ -112,11 +129,11 @@ class HostedRobot(Member):
             await self._withdraw()  # while the session stands: without it, it would look like a death
         finally:
             if self._task is not None:
-                while not self._task.done():
-                    # once may not do: before Python 3.12 asyncio.wait_for can swallow it (psycopg waits by it)
-                    self._task.cancel()
-                    await asyncio.wait([self._task], timeout=CANCEL_AGAIN_S)
+                await cancelled([self._task])
                 self._task = None
+            await self._background.stop()
+            if self._own_models is not None:
+                await self._own_models.aclose()
             await self._close_writer()
             await self._replica.close(f"robot {self.name} has stopped")
         await self._withdraw()  # it had just come back
@@ -198,6 +215,7 @@ class HostedRobot(Member):
     async def _end(self, error: Exception) -> None:
         self.ended = error
         self._present = False
+        await self._background.stop()
         await self._replica.close(f"robot {self.name} has ended: {error}")
 
     async def _live(self, session: PresenceSession) -> None:
@@ -214,6 +232,8 @@ class HostedRobot(Member):
                 self._replica.hear(heard)
                 # memory is behind, or else a setting has changed, which has no revision
                 self._asked = self._asked or not self._replica.behind
+                if self._asked or self.role is Role.ACTIVE:
+                    self._background.wake()
             if self._replica.behind:
                 await self._replica.catch_up()
 
@@ -273,6 +293,11 @@ class HostedRobot(Member):
         self._replica.beaten(registration.revision, applied)
         self._replica.reported = 0
         return session
+
+    def _claimant(self) -> Claimant | None:
+        """Who claims background work: nobody, while it may not serve."""
+        serves = self._present and self.serving(time.monotonic()).ok
+        return Claimant(self.name, self.incarnation) if serves else None
 
     # -- small ones --------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,11 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from robotgroups import errors
-from robotgroups.administration import Administration, password_of, robot_dsn, with_ca
+from robotgroups.administration import Administration
+from robotgroups.files_store import FilesStore
+from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
+from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -31,14 +34,20 @@ from robotgroups.models import (
     roles_from_json,
 )
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
+from robotgroups.relations_store import RelationsStore
 from robotgroups.writer import Writer
 
 FUSION, NO_FILTERS = Fusion(), Filters()
+_RECALL = "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s)"
+_RECALL_BY_VECTOR = (
+    "SELECT * FROM robotgroups.unembedded(%s) unembedded "
+    "LEFT JOIN robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s) ON true"
+)
 
-__all__ = ["Store", "password_of", "robot_dsn", "with_ca"]
+__all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
 
 
-class Store(LifecycleStore, Administration):
+class Store(LifecycleStore, RelationsStore, FilesStore, Jobs, Administration):
     """The schema ``robotgroups``, by a pool of connections; open it with ``Store.open`` and close it."""
 
     # -- members and roles -------------------------------------------------------------------------------------------
@@ -207,24 +216,28 @@ class Store(LifecycleStore, Administration):
     ) -> Recalled:
         """Memories that match, best first, ties to the older one; ``parts`` tells what each was ranked by.
 
-        ``model`` and ``vector``: the query's embedding, for vector and hybrid.
+        ``model`` and ``vector``: the query's embedding, for vector and hybrid; these tell how much is ``unembedded``.
         """
-        rows = await self._rows(
-            "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s)",
-            (
-                group_id,
-                strategy.value,
-                query,
-                limit,
-                Jsonb(filters.as_json()),
-                model,
-                None if vector is None else f"[{','.join(map(str, vector))}]",
-                fusion.fulltext,
-                fusion.vector,
-                int(fusion.k),
-            ),
+        arguments = (
+            group_id,
+            strategy.value,
+            query,
+            limit,
+            Jsonb(filters.as_json()),
+            model,
+            None if vector is None else f"[{','.join(map(str, vector))}]",
+            fusion.fulltext,
+            fusion.vector,
+            int(fusion.k),
         )
-        return Recalled(Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows)
+        if strategy is RecallStrategy.FULLTEXT:
+            rows = await self._rows(_RECALL, arguments)
+            unembedded = None
+        else:  # one row at least: how much is not embedded is told even when nothing is found
+            rows = await self._rows(_RECALL_BY_VECTOR, (group_id, *arguments))
+            unembedded = rows[0]["unembedded"]
+        found = (Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows if r["memory"])
+        return Recalled(found, unembedded)
 
     async def memory(self, group_id: int, memory_id: int) -> Memory:
         """One memory, forgotten or not. UnknownMemoryError."""

@@ -8,18 +8,21 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from robotgroups.embedding import EmbeddingConfig
+from robotgroups.extraction import ExtractionConfig
 from robotgroups.group import AsyncRobotGroup, Channel
 from robotgroups.loop import Loop
 from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
 from robotgroups.sync_client import Client
+from robotgroups.sync_relations import ConnectionFace
 from robotgroups.sync_verbs import SyncVerbs
 from robotgroups.timeframe import Timeframe
 
 __all__ = ["Client", "RobotGroup"]
 
 
-class RobotGroup(SyncVerbs):
+class RobotGroup(SyncVerbs, ConnectionFace):
     """A robot group (design §5): HTM's surface. ``shutdown`` it, or use it as a context manager.
 
     It hosts the robots that it names in this process; naming none, it only opens the group. See ``AsyncRobotGroup`` for
@@ -34,10 +37,25 @@ class RobotGroup(SyncVerbs):
         *,
         max_tokens: int | None = None,
         dsn: str | None = None,
+        embedding: EmbeddingConfig | None = None,
+        extraction: ExtractionConfig | None = None,
+        embedding_api_key: str | None = None,
+        extraction_api_key: str | None = None,
     ) -> None:
         self._loop = Loop(f"group {name}")
         try:
-            self._group = self._loop.run(AsyncRobotGroup.open, name, active, passive, max_tokens=max_tokens, dsn=dsn)
+            self._group = self._loop.run(
+                AsyncRobotGroup.open,
+                name,
+                active,
+                passive,
+                max_tokens=max_tokens,
+                dsn=dsn,
+                embedding=embedding,
+                extraction=extraction,
+                embedding_api_key=embedding_api_key,
+                extraction_api_key=extraction_api_key,
+            )
         except BaseException:
             self._loop.close()
             raise

@@ -12,11 +12,12 @@ from robotgroups.loop import Loop
 from robotgroups.models import Change, FailoverResult, Remembered, Revised
 from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
+from robotgroups.sync_relations import ConnectionFace
 from robotgroups.sync_verbs import SyncVerbs
 from robotgroups.timeframe import Timeframe
 
 
-class Client(SyncVerbs):
+class Client(SyncVerbs, ConnectionFace):
     """A group's Service, synchronously: see ``AsyncClient``, whose methods these are."""
 
     def __init__(self, url: str, token: str, *, deadline: float = DEADLINE_S) -> None:

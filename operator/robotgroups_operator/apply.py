@@ -32,6 +32,11 @@ class Applied:
     problems: tuple[Problem, ...] = ()
     pending: tuple[str, ...] = ()
 
+    def and_also(self, *others: "Applied") -> "Applied":
+        """All of it together, in this order."""
+        every = (self, *others)
+        return Applied(tuple(p for a in every for p in a.problems), tuple(p for a in every for p in a.pending))
+
 
 @dataclass(frozen=True)
 class _Settled:

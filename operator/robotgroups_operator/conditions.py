@@ -158,10 +158,22 @@ def in_sync(seen: Observation) -> Finding:
 
 
 def memory_available(seen: Observation) -> Finding:
-    """Postgres answers."""
+    """Postgres answers; with what waits in the background."""
     if seen.memory_problem:
         return Finding(Truth.FALSE, seen.memory_problem.reason, seen.memory_problem.message)
-    return Finding(Truth.TRUE, "Connected", "Postgres answers")
+    message = "Postgres answers"
+    if (memory := seen.memory) is not None:
+        if memory.unembedded:
+            message += f"; not embedded yet: {_memories(memory.unembedded)}"
+        if memory.backfill:
+            message += f"; still to be embedded by the new model: {_memories(memory.backfill)}"
+        if memory.failing_jobs:
+            message += f"; tried in vain, and tried again: {memory.job_error}"
+    return Finding(Truth.TRUE, "Connected", message)
+
+
+def _memories(count: int) -> str:
+    return f"{count} {'memory' if count == 1 else 'memories'}"
 
 
 def progressing(seen: Observation) -> Finding:

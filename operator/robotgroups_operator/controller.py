@@ -9,23 +9,27 @@ from typing import Any
 
 import structlog
 
-from robotgroups.errors import MemoryUnavailableError, RobotGroupsError, UnknownGroupError
+from robotgroups.errors import ArgumentError, MemoryUnavailableError, RobotGroupsError, UnknownGroupError
 from robotgroups.models import GroupStatus
+from robotgroups.store import login_number
 from robotgroups_operator.api import ApiError, KubernetesApi, NotFoundError
+from robotgroups_operator.api_keys import KeyChecker
 from robotgroups_operator.apply import Applied, Applier
 from robotgroups_operator.cache import Cache, GroupRef
 from robotgroups_operator.children import plan_children
 from robotgroups_operator.database import MEMORY_UNAVAILABLE, Database
 from robotgroups_operator.failures import FailureDetector
 from robotgroups_operator.labels import plan_labels
+from robotgroups_operator.local_model import local_model_problem
 from robotgroups_operator.manifests.identity import Group, Identity, RobotDefaults
-from robotgroups_operator.membership import Declaration, declaration, declare, delete_predecessor, is_declared
+from robotgroups_operator.membership import REFUSED_RETRY_SECONDS, Membership
 from robotgroups_operator.metrics import FAILURES, RECONCILES
 from robotgroups_operator.names import CHILDREN, Kind
 from robotgroups_operator.observation import Problem
 from robotgroups_operator.pods import RobotPod, read_pod
 from robotgroups_operator.reporter import Reporter
 from robotgroups_operator.rollout import admit
+from robotgroups_operator.rotation import left_behind, requested_rotation
 from robotgroups_operator.secret import SecretKeeper
 from robotgroups_operator.spec import SpecError, milliseconds, parse_spec
 from robotgroups_operator.view import look_at, robot_views
@@ -64,17 +68,22 @@ class GroupController:
     def __init__(self, shared: Shared, ref: GroupRef, uid: str) -> None:
         self.ref, self.uid = ref, uid
         self.wakeup = Wakeup()
-        self.group_id: int | None = None
         self._shared = shared
+        self._membership = Membership(shared.database)
         self._applier = Applier(shared.api, shared.cache)
+        self._keys = KeyChecker(shared.api)
         self._secret = SecretKeeper(shared.api, self._applier)
         self._failures = FailureDetector(shared.absence_seconds)
         self._reporter = Reporter(shared.api, shared.database, ref)
         self._identity: Identity | None = None
-        self._declared: Declaration | None = None
         self._check = True
         self._applied = Applied()
         self._written = 0.0
+
+    @property
+    def group_id(self) -> int | None:
+        """The group's number in Postgres; None until it was declared there."""
+        return self._membership.group_id
 
     def check_children(self, delay: float = COALESCE_SECONDS) -> None:
         """Children may not be what they should: compare them in the next look."""
@@ -83,7 +92,7 @@ class GroupController:
 
     def resync(self) -> None:
         """Look at everything again, the Secret too; believe nothing that was ensured before."""
-        self._declared = None
+        self._membership.doubt()
         self._secret.exists = False
         self.check_children()
 
@@ -110,8 +119,7 @@ class GroupController:
                     log.exception("reconcile failed unexpectedly", group=str(self.ref))
                     self.wakeup.call(BUG_RETRY_SECONDS)
         finally:
-            if self.group_id is not None:
-                self._shared.database.forget(self.group_id)
+            self._membership.close()
             self._reporter.forget()
 
     async def _reconcile(self) -> None:
@@ -129,7 +137,7 @@ class GroupController:
         if memory is not None and self.group_id is not None:
             memory = await self._answer_failures(group, memory, pods)
         if not deleting:
-            await self._put_back_children(group, memory)
+            await self._put_back_children(body, group, memory)
         await self._tell(body, group, memory, problem or self._shared.database.problem)
 
     async def _identify(self) -> Identity:
@@ -152,19 +160,8 @@ class GroupController:
     async def _ask_memory(self, group: Group) -> tuple[GroupStatus | None, Problem | None]:
         """Tells Postgres what is declared, if that has changed, and asks how the group is."""
         self.wakeup.call(milliseconds(group.spec.failover.heartbeat) / 1000)
-        declared = declaration(group)
         try:
-            store = self._shared.database.store
-            if self.group_id is None:
-                await delete_predecessor(store, declared)
-            if self.group_id is None or declared != self._declared:
-                self._set_group_id(await declare(store, declared))
-                self._declared, self._check = declared, True
-            assert self.group_id is not None
-            status = await store.status(self.group_id)
-            if not is_declared(status, declared):
-                self._declared = None
-                self.wakeup.call(RETRY_SECONDS)
+            status = await self._membership.ask(group, time.monotonic())
         except MemoryUnavailableError as error:
             self._failures.interrupted()
             return None, Problem(MEMORY_UNAVAILABLE, str(error))
@@ -174,15 +171,12 @@ class GroupController:
             raise
         except RobotGroupsError as error:
             return None, _problem(error)
+        self._check = self._check or self._membership.news
+        if not self._membership.settled:
+            self.wakeup.call(RETRY_SECONDS)
+        if self._membership.problems:
+            self.wakeup.call(REFUSED_RETRY_SECONDS)
         return status, None
-
-    def _set_group_id(self, group_id: int) -> None:
-        if group_id == self.group_id:
-            return
-        if self.group_id is not None:
-            self._shared.database.forget(self.group_id)
-        self.group_id = group_id
-        self._shared.database.listen(group_id)
 
     async def _answer_failures(
         self, group: Group, memory: GroupStatus, pods: Mapping[str, list[RobotPod]]
@@ -204,44 +198,75 @@ class GroupController:
         await self._applier.labels(group.identity.namespace, plan_labels(memory, self._pods(), suspects))
         return memory
 
-    async def _put_back_children(self, group: Group, memory: GroupStatus | None) -> None:
+    async def _put_back_children(self, body: JsonObject, group: Group, memory: GroupStatus | None) -> None:
         if not self._check:
             return
         self._check = False
         try:
-            self._applied = await self._apply_all(group, memory)
+            self._applied = await self._apply_all(body, group, memory)
         except BaseException:
             self._check = True
             raise
         if self._applied.problems or self._applied.pending:
             self.check_children(RETRY_SECONDS)
 
-    async def _apply_all(self, group: Group, memory: GroupStatus | None) -> Applied:
+    async def _apply_all(self, body: JsonObject, group: Group, memory: GroupStatus | None) -> Applied:
         """The Secret first: a pod cannot start without it."""
-        applied = Applied()
-        if not self._secret.exists:
-            applied = await self._apply_secret(group, memory)
+        requested, applied = requested_rotation(body), Applied()
+        if not self._secret.answers(requested):
+            applied = await self._apply_secret(body, group, memory, requested)
         if not self._secret.exists:
             return applied
+        group = replace(group, marks=self._secret.marks)
         found = {kind: self._shared.cache.of_group(kind, self.ref) for kind in CHILDREN}
-        known = memory is not None and is_declared(memory, declaration(group))
+        known = memory is not None and self._membership.settled
         steps = plan_children(group, found, may_stop_robots=known)
         views = robot_views(group.spec, memory, self._pods())
         steps, put_off = admit(steps, views, found[Kind.DEPLOYMENT], roles_known=memory is not None)
-        more = await self._applier.children(group, steps)
-        return Applied(applied.problems + more.problems, applied.pending + more.pending + tuple(put_off))
+        model = local_model_problem(group)
+        problems = await self._keys.check(group.spec.memory, group.identity.namespace) + ((model,) if model else ())
+        applied = applied.and_also(Applied(problems, tuple(put_off)), await self._applier.children(group, steps))
+        if self._secret.rotating and memory is not None:
+            applied = applied.and_also(await self._finish_rotation(body, memory))
+        return applied
 
-    async def _apply_secret(self, group: Group, memory: GroupStatus | None) -> Applied:
+    async def _apply_secret(
+        self, body: JsonObject, group: Group, memory: GroupStatus | None, requested: str | None
+    ) -> Applied:
         await self._secret.look(group)
-        if memory is None or self.group_id is None:
-            return Applied() if self._secret.exists else Applied(pending=("waiting for Postgres to make the login",))
+        if memory is None:
+            waiting = () if self._secret.answers(requested) else ("waiting for Postgres to make the login",)
+            return Applied(pending=waiting)
         try:
             database = self._shared.database
-            return await self._secret.ensure(group, self.group_id, database.store, database.ca)
+            applied, rotated = await self._secret.ensure(group, memory, database.store, database.ca, requested)
         except MemoryUnavailableError as error:
             return Applied(pending=(f"waiting for Postgres to make the login: {error}",))
+        except ArgumentError as error:
+            return Applied(pending=(f"the login is not rotated yet: {error}",))
         except RobotGroupsError as error:
             return Applied(problems=(_problem(error),))
+        if rotated:
+            message = f"the robots come over to the login {rotated}, one by one; the previous one works until then"
+            await self._reporter.tell(body, f"login-{login_number(rotated)}-begun", "RotatingCredentials", message)
+        return applied
+
+    async def _finish_rotation(self, body: JsonObject, memory: GroupStatus) -> Applied:
+        """Takes the previous login away once no robot can come back under it."""
+        deployments = self._shared.cache.of_group(Kind.DEPLOYMENT, self.ref)
+        behind = left_behind(self._secret.marks, deployments, self._pods())
+        if not behind:
+            try:
+                end = await self._secret.finish_rotation(memory.id, self._shared.database.store)
+            except RobotGroupsError as error:
+                return Applied(pending=(f"the previous login is not dropped yet: {error}",))
+            if end.dropped:
+                message = f"every robot has come over; the previous login {end.dropped} is gone"
+                key = f"login-{login_number(end.dropped)}-dropped"
+                await self._reporter.tell(body, key, "RotatedCredentials", message)
+            behind = end.waiting
+        waiting = (f"the login is being rotated: {', '.join(behind)} still under the previous one",) if behind else ()
+        return Applied(pending=waiting)
 
     async def _tell(self, body: JsonObject, group: Group, memory: GroupStatus | None, problem: Problem | None) -> None:
         """Posts Events and writes the status, at most once in the interval."""
@@ -258,7 +283,7 @@ class GroupController:
             memory,
             problem,
             pods=self._pods(),
-            applied=self._applied,
+            applied=self._applied.and_also(Applied(self._membership.problems)),
             suspects=self._failures.suspects,
             deployments=self._shared.cache.of_group(Kind.DEPLOYMENT, self.ref),
             sync=self._reporter.sync(body, self.group_id),

@@ -12,6 +12,14 @@ LABEL_ROLE = f"{DOMAIN}/role"
 LABEL_SERVING = f"{DOMAIN}/serving"
 LABEL_GENERATED = f"{DOMAIN}/generated"
 
+ANNOTATION_ROTATE = f"{DOMAIN}/rotate-credentials"
+"""Of a RobotGroup: another text than before asks for a new login. Of its Secret: the text that it answers."""
+ANNOTATION_LOGIN = f"{DOMAIN}/login"
+"""Of a pod: the number of the login that it was started with; none is the first."""
+FIRST_LOGIN = "1"
+ANNOTATION_TEMPLATE = f"{DOMAIN}/template"
+"""Of a Deployment: a digest of the template that was applied. By it a field that is wanted no more is noticed."""
+
 CONTAINER = "robot"
 PORT_NAME = "http"
 PORT = 8080

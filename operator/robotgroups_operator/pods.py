@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from robotgroups_operator.names import CONTAINER, LABEL_ROBOT, LABEL_ROLE, LABEL_SERVING
+from robotgroups_operator.names import (
+    ANNOTATION_LOGIN,
+    CONTAINER,
+    FIRST_LOGIN,
+    LABEL_ROBOT,
+    LABEL_ROLE,
+    LABEL_SERVING,
+)
 
 IMAGE_ERRORS = frozenset(
     {
@@ -50,6 +57,8 @@ class RobotPod:
     problem_message: str
     role_label: str | None
     serving_label: str | None
+    login: str = FIRST_LOGIN
+    """Number of the login that it was started with."""
 
     @property
     def image_error(self) -> bool:
@@ -59,7 +68,12 @@ class RobotPod:
     @property
     def running(self) -> bool:
         """Whether the robot's process runs, for all that the API server knows."""
-        return self.state is ContainerState.RUNNING and self.phase not in ("Failed", "Succeeded")
+        return self.state is ContainerState.RUNNING and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it will run again."""
+        return self.phase in ("Failed", "Succeeded")
 
     @property
     def cannot_start(self) -> bool:
@@ -92,6 +106,7 @@ def read_pod(body: Mapping[str, Any]) -> RobotPod:
         problem_message=message,
         role_label=labels.get(LABEL_ROLE),
         serving_label=labels.get(LABEL_SERVING),
+        login=(metadata.get("annotations") or {}).get(ANNOTATION_LOGIN, FIRST_LOGIN),
     )
 
 

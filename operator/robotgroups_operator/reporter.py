@@ -101,21 +101,29 @@ class Reporter:
         EPOCH.remove(*where)
         FAILOVERS.remove(*where)
 
+    async def tell(self, body: JsonObject, key: str, reason: str, message: str) -> None:
+        """Posts an Event that is not of the feed; `key` names it."""
+        await self._post_event(body, key, reason, message, warning=False)
+
     async def _post(self, body: JsonObject, notice: Notice) -> None:
+        key = f"{notice.revision}-{notice.index}"
+        await self._post_event(body, key, notice.reason, notice.message, warning=notice.warning)
+
+    async def _post_event(self, body: JsonObject, key: str, reason: str, message: str, *, warning: bool) -> None:
         """One Event, under a name of its own: two operators, or one that was interrupted, make it once."""
         metadata = body["metadata"]
         event = {
             "apiVersion": Kind.EVENT.value.api_version,
             "kind": Kind.EVENT.value.kind,
             "metadata": {
-                "name": f"{metadata['name']}.{metadata['uid'][:8]}-{notice.revision}-{notice.index}",
+                "name": f"{metadata['name']}.{metadata['uid'][:8]}-{key}",
                 "namespace": metadata["namespace"],
             },
             "eventTime": timestamp(datetime.now(UTC), micro=True),
-            "type": "Warning" if notice.warning else "Normal",
-            "reason": notice.reason,
-            "note": notice.message[:1024],
-            "action": notice.reason,
+            "type": "Warning" if warning else "Normal",
+            "reason": reason,
+            "note": message[:1024],
+            "action": reason,
             "reportingController": f"robotgroups.dev/{MANAGER}",
             "reportingInstance": MANAGER,
             "regarding": {
@@ -128,11 +136,11 @@ class Reporter:
         }
         try:
             await self._api.create(Kind.EVENT, event)
-            log.info("event", group=str(self._ref), reason=notice.reason, message=notice.message)
+            log.info("event", group=str(self._ref), reason=reason, message=message)
         except ConflictError:
-            log.debug("event was posted already", group=str(self._ref), revision=notice.revision)
+            log.debug("event was posted already", group=str(self._ref), key=key)
         except ApiError as error:
             if error.namespace_terminating:
                 return
             # an Event is a courtesy: it must not keep the group from being looked after
-            log.warning("event not posted", group=str(self._ref), reason=notice.reason, error=str(error))
+            log.warning("event not posted", group=str(self._ref), reason=reason, error=str(error))

@@ -6,7 +6,7 @@ from typing import Any
 from robotgroups.models import Role
 from robotgroups_operator.children import Apply, Step
 from robotgroups_operator.drift import differences
-from robotgroups_operator.names import LABEL_ROBOT, Kind
+from robotgroups_operator.names import ANNOTATION_TEMPLATE, LABEL_ROBOT, Kind
 from robotgroups_operator.observation import RobotView
 
 
@@ -38,7 +38,10 @@ def admit(
 def _restarts(step: Step) -> bool:
     if not isinstance(step, Apply) or step.kind is not Kind.DEPLOYMENT or step.found is None:
         return False
-    return bool(differences(step.manifest["spec"]["template"], step.found["spec"]["template"]))
+    wanted, found = step.manifest["metadata"], step.found["metadata"]
+    # what is wanted no more shows in the digest alone
+    another = (found.get("annotations") or {}).get(ANNOTATION_TEMPLATE) != wanted["annotations"][ANNOTATION_TEMPLATE]
+    return another or bool(differences(step.manifest["spec"]["template"], step.found["spec"]["template"]))
 
 
 def _put_off(step: Step) -> str:

@@ -62,6 +62,7 @@ class Operator:
                     str(self._settings.robot_image_pull_policy),
                     str(self._settings.log_level),
                     str(self._settings.log_format),
+                    self._settings.robot_local_image,
                 ),
                 absence_seconds=self._settings.absence_seconds,
                 status_interval_seconds=self._settings.status_interval_seconds,

@@ -1,8 +1,12 @@
 """Keeps a group's Secret: the DSN of its own login and the token of its API. Neither is ever logged."""
 
 import secrets
+from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
+from robotgroups.models import GroupStatus, RotationEnd
 from robotgroups.store import Store, password_of, robot_dsn
 from robotgroups_operator.api import KubernetesApi
 from robotgroups_operator.apply import Applied, Applier
@@ -11,9 +15,20 @@ from robotgroups_operator.drift import differences
 from robotgroups_operator.manifests.access import CA_KEY, Credentials, read_credentials, secret
 from robotgroups_operator.manifests.identity import Group
 from robotgroups_operator.names import SECRETS_PATH, Kind, secret_name
+from robotgroups_operator.rotation import LoginAction, login_marks, next_step
+
+log = structlog.get_logger(__name__)
 
 JsonObject = dict[str, Any]
 TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True)
+class _Login:
+    """A login that Postgres is known to have."""
+
+    name: str
+    password: str
 
 
 class SecretKeeper:
@@ -23,38 +38,78 @@ class SecretKeeper:
         self._api = api
         self._applier = applier
         self._credentials: Credentials | None = None
-        self._login: str | None = None
-        self._password: str | None = None
+        self._login: _Login | None = None
         self._found: JsonObject | None = None
         self.exists = False
+        self.rotating = False
+        """Whether the previous login may still be there."""
+
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """The annotations of pods that start with what the Secret holds."""
+        return login_marks(self._credentials)
+
+    def answers(self, requested: str | None) -> bool:
+        """Whether the Secret holds what was asked for last."""
+        known = self._credentials
+        return self.exists and known is not None and requested in (None, known.rotation)
 
     async def look(self, group: Group) -> None:
         """Reads the Secret, so that robots that have one can be run without Postgres. Raises ApiError."""
         self._found = await self._api.get(Kind.SECRET, group.identity.namespace, secret_name(group.identity.name))
         self.exists = self._found is not None and ownership(self._found, group) is Ownership.OURS
         if self.exists and self._found is not None and (credentials := read_credentials(self._found)):
-            self._credentials = credentials
+            first_look, self._credentials = self._credentials is None, credentials
+            # whoever looked before may have been interrupted
+            self.rotating = self.rotating or (first_look and bool(self.marks))
 
-    async def ensure(self, group: Group, group_id: int, store: Store, ca: str | None) -> Applied:
-        """Makes the login and the Secret, or puts them back, after `look`. Raises ApiError, RobotGroupsError.
+    async def ensure(
+        self, group: Group, memory: GroupStatus, store: Store, ca: str | None, requested: str | None
+    ) -> tuple[Applied, str | None]:
+        """Makes the login and the Secret, or puts them back, after `look`; rotates the login when that is `requested`.
 
-        `ca`: the certificates (PEM) that robots check Postgres' own against.
+        Returns what came of it, with the new login's name when robots have to come over to it. `ca`: the certificates
+        (PEM) that robots check Postgres' own against. Raises ApiError, RobotGroupsError.
         """
-        known = self._credentials
-        password = (known and password_of(known.dsn)) or secrets.token_urlsafe(TOKEN_BYTES)
-        if self._login is None or password != self._password:
-            self._login, self._password = await store.ensure_login(group_id, password), password
-        dsn = robot_dsn(store.dsn, self._login, password, ca_file=f"{SECRETS_PATH}/{CA_KEY}" if ca else None)
-        token = known.token if known else secrets.token_urlsafe(TOKEN_BYTES)
-        wanted = Credentials(dsn, token, ca)
+        known, rotated = self._credentials, None
+        password = password_of(known.dsn) if known else None
+        if self._login is None or self._login.password != password or not self.answers(requested):
+            in_use = any(robot.live for robot in memory.robots)
+            step = next_step(known, requested, *await store.logins(memory.id), in_use=in_use)
+            if step.action is LoginAction.WAIT:
+                return Applied(pending=("another rotation of the login begins when this one is finished",)), None
+            if step.action is not LoginAction.ENSURE or password is None:
+                password = secrets.token_urlsafe(TOKEN_BYTES)
+            if step.action is LoginAction.ROTATE:
+                name = rotated = await store.rotate_login(memory.id, step.old, password)
+                self.rotating = True
+            else:
+                name = await store.ensure_login(memory.id, password)
+            self._login = _Login(name, password)
+        wanted = self._wanted(store.dsn, self._login, ca, requested)
         self._credentials = wanted
         manifest = secret(group.identity, wanted)
         if self._found is not None and not differences(manifest, self._found):
-            return Applied()
-        step = Apply(Kind.SECRET, manifest, "missing or changed", self._found)
-        applied = await self._applier.children(group, [step])
+            return Applied(), rotated
+        step_to_apply = Apply(Kind.SECRET, manifest, "missing or changed", self._found)
+        applied = await self._applier.children(group, [step_to_apply])
         self.exists = not applied.problems and not applied.pending
-        return applied
+        return applied, rotated if self.exists else None
+
+    def _wanted(self, owner_dsn: str, login: _Login, ca: str | None, requested: str | None) -> Credentials:
+        known = self._credentials
+        dsn = robot_dsn(owner_dsn, login.name, login.password, ca_file=f"{SECRETS_PATH}/{CA_KEY}" if ca else None)
+        token = known.token if known else secrets.token_urlsafe(TOKEN_BYTES)
+        return Credentials(dsn, token, ca, requested or (known.rotation if known else None))
+
+    async def finish_rotation(self, group_id: int, store: Store) -> RotationEnd:
+        """Takes the previous login away, unless a robot still works under it. Raises RobotGroupsError."""
+        end = await store.finish_rotation(group_id)
+        if not end.waiting:
+            self.rotating = False
+        if end.dropped:
+            log.info("login rotated", group_id=group_id, dropped=end.dropped)
+        return end
 
     def forget_login(self) -> None:
         """The login may be gone: make it again next time."""

@@ -42,6 +42,9 @@ class OperatorSettings(BaseSettings):
         default=None, description="File with the certificates that Postgres' own is checked against; robots get a copy."
     )
     robot_image: str = Field(min_length=1, description="Image of robots whose template names none.")
+    robot_local_image: str = Field(
+        default="", description="Image of those whose group embeds by the local model; empty: there is none."
+    )
     robot_image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     resync_seconds: float = Field(default=30.0, gt=0, description="How often everything is listed and compared again.")
     absence_seconds: float = Field(

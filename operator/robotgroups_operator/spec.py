@@ -9,13 +9,22 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
-from robotgroups.models import FailoverMode, GroupSettings, Retention
+from robotgroups.embedding import EmbeddingProvider
+from robotgroups.extraction import ExtractionProvider
+from robotgroups.models import Eviction, FailoverMode, Retention
 from robotgroups_operator.names import worker_name
 
 JsonObject = Mapping[str, Any]
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})(ms|s|m)")
-_UNITS = {"ms": timedelta(milliseconds=1), "s": timedelta(seconds=1), "m": timedelta(minutes=1)}
+_AGE = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 
 
 class SpecError(Exception):
@@ -27,6 +36,14 @@ def parse_duration(text: str, name: str) -> timedelta:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise SpecError(f"{name} is {text!r}: write a whole number and a unit, as 500ms, 3s or 1m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def parse_age(text: str, name: str) -> timedelta:
+    """Parses `30s`, `30m`, `12h` or `90d`; raises SpecError, naming the field."""
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise SpecError(f"{name} is {text!r}: write a whole number and a unit, as 30m, 12h or 90d")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -87,20 +104,56 @@ class Robot:
 
 
 @dataclass(frozen=True)
+class SecretKey:
+    """A key of a Secret in the group's namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Embedding:
     """How memories are embedded."""
 
-    provider: str = "none"
+    provider: EmbeddingProvider = EmbeddingProvider.NONE
+    model: str | None = None
+    dimensions: int | None = None
+    base_url: str | None = None
+    api_key_secret_ref: SecretKey | None = None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is extracted from memories."""
+
+    provider: ExtractionProvider = ExtractionProvider.NONE
+    model: str | None = None
+    base_url: str | None = None
+    api_key_secret_ref: SecretKey | None = None
+    tags: bool = False
+    propositions: bool = False
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """When memories are removed."""
+
+    after: timedelta | None = None
+    keep: int | None = None
 
 
 @dataclass(frozen=True)
 class Memory:
     """How the group remembers."""
 
+    space: str | None = None
     retention: Retention = Retention.RETAIN
+    expiry: Expiry = field(default_factory=Expiry)
+    eviction: Eviction = Eviction.BALANCED
     language: str = "english"
     tokenizer: str = "cl100k_base"
     embedding: Embedding = field(default_factory=Embedding)
+    extraction: Extraction = field(default_factory=Extraction)
 
 
 @dataclass(frozen=True)
@@ -140,25 +193,11 @@ class GroupSpec:
         """Every robot of the group, actives first."""
         return self.active_robots + self.passive
 
-    def settings(self, resource_uid: str) -> GroupSettings:
-        """What of the spec Postgres is told."""
-        return GroupSettings(
-            max_tokens=self.max_tokens,
-            language=self.memory.language,
-            tokenizer=self.memory.tokenizer,
-            heartbeat_ms=milliseconds(self.failover.heartbeat),
-            lease_ms=milliseconds(self.failover.lease),
-            failover_mode=self.failover.mode,
-            retention=self.memory.retention,
-            suspended=self.suspend,
-            resource_uid=resource_uid,
-        )
-
 
 def camel(name: str) -> str:
-    """The resource's name of a Python field: max_tokens -> maxTokens."""
+    """The resource's name of a Python field: max_tokens -> maxTokens, base_url -> baseURL."""
     head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
+    return head + "".join("URL" if part == "url" else part.capitalize() for part in rest)
 
 
 def parse_template(raw: JsonObject | None) -> Template:
@@ -176,9 +215,44 @@ def _parse_robots(raw: object) -> tuple[Robot, ...]:
     return tuple(Robot(entry["name"], parse_template(entry.get("template"))) for entry in raw)
 
 
+def _parse_key(raw: JsonObject | None) -> SecretKey | None:
+    return SecretKey(raw["name"], raw["key"]) if raw else None
+
+
+def _parse_memory(raw: JsonObject) -> Memory:
+    default = Memory()
+    embedding, extraction, expiry = (raw.get(name) or {} for name in ("embedding", "extraction", "expiry"))
+    return Memory(
+        space=raw.get("space"),
+        retention=Retention(raw.get("retention", default.retention)),
+        expiry=Expiry(
+            after=parse_age(expiry["after"], "spec.memory.expiry.after") if "after" in expiry else None,
+            keep=expiry.get("keep"),
+        ),
+        eviction=Eviction(raw.get("eviction", default.eviction)),
+        language=raw.get("language", default.language),
+        tokenizer=raw.get("tokenizer", default.tokenizer),
+        embedding=Embedding(
+            provider=EmbeddingProvider(embedding.get("provider", default.embedding.provider)),
+            model=embedding.get("model"),
+            dimensions=embedding.get("dimensions"),
+            base_url=embedding.get("baseURL"),
+            api_key_secret_ref=_parse_key(embedding.get("apiKeySecretRef")),
+        ),
+        extraction=Extraction(
+            provider=ExtractionProvider(extraction.get("provider", default.extraction.provider)),
+            model=extraction.get("model"),
+            base_url=extraction.get("baseURL"),
+            api_key_secret_ref=_parse_key(extraction.get("apiKeySecretRef")),
+            tags=bool(extraction.get("tags", default.extraction.tags)),
+            propositions=bool(extraction.get("propositions", default.extraction.propositions)),
+        ),
+    )
+
+
 def parse_spec(raw: JsonObject) -> GroupSpec:
     """Parses `spec` of a RobotGroup; raises SpecError for what the schema does not let through either."""
-    memory, failover = raw.get("memory") or {}, raw.get("failover") or {}
+    failover = raw.get("failover") or {}
     default = GroupSpec()
     try:
         return GroupSpec(
@@ -187,12 +261,7 @@ def parse_spec(raw: JsonObject) -> GroupSpec:
             replicas=int(raw.get("replicas", default.replicas)),
             max_tokens=int(raw.get("maxTokens", default.max_tokens)),
             suspend=bool(raw.get("suspend", default.suspend)),
-            memory=Memory(
-                retention=Retention(memory.get("retention", default.memory.retention)),
-                language=memory.get("language", default.memory.language),
-                tokenizer=memory.get("tokenizer", default.memory.tokenizer),
-                embedding=Embedding((memory.get("embedding") or {}).get("provider", default.memory.embedding.provider)),
-            ),
+            memory=_parse_memory(raw.get("memory") or {}),
             failover=Failover(
                 mode=FailoverMode(failover.get("mode", default.failover.mode)),
                 heartbeat=parse_duration(failover.get("heartbeat", "500ms"), "spec.failover.heartbeat"),

@@ -105,6 +105,7 @@ class Status:
     working_memory_tokens: int | None = None
     max_tokens: int | None = None
     token_utilization: float | None = None
+    unembedded: int | None = None
     in_sync: bool | None = None
     sync_stats: SyncStats | None = None
     robots: tuple[RobotState, ...] = ()

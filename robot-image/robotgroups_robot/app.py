@@ -14,13 +14,14 @@ from robotgroups_robot.access import AccessLog
 from robotgroups_robot.auth import BearerAuth, check_route
 from robotgroups_robot.health import Phase
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
-from robotgroups_robot.routes import lifecycle, memory, probes, recall, team
+from robotgroups_robot.routes import files, lifecycle, memory, probes, recall, relations, tags, team
 from robotgroups_robot.routes.direct import DirectRoutes
 from robotgroups_robot.runtime import Runtime
 from robotgroups_robot.size import BoundedBody, too_large
 
 DIRECT = (memory.direct, recall.direct)
-ROUTERS = (probes.router, *DIRECT, memory.router, recall.router, lifecycle.router, team.router)
+AREAS = (memory.router, recall.router, lifecycle.router, relations.router, tags.router, files.router)
+ROUTERS = (probes.router, *DIRECT, *AREAS, team.router)
 _DESCRIPTION = "One robot of a RobotGroup: its group's shared memory, its state, and its role."
 
 

@@ -83,7 +83,7 @@ def main() -> None:
     """The console script `robotgroups-robot`. Exits 0 after a signal, 2 when a setting is wrong."""
     try:
         robot = settings.load()
-        secrets = [robot.read_token(), *logs.passwords(robot.read_dsn())]
+        secrets = [robot.read_token(), *logs.passwords(robot.read_dsn()), *robot.model_secrets()]
     except settings.SettingsError as error:
         sys.stderr.write(f"robotgroups-robot: settings are wrong\n{error}\n")
         sys.exit(EXIT_SETTINGS)

@@ -97,6 +97,7 @@ class Runtime:
             endpoint=self.settings.endpoint,
             replace=replace,
             incarnation=self._incarnation,
+            keys=self.settings.api_keys(),
         )
         await robot.start()
         return robot

@@ -1,12 +1,17 @@
 """The robot's settings: the environment that the operator gives its pod."""
 
+import contextlib
 import ipaddress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from robotgroups.api_keys import EMBEDDING_VARIABLE, EXTRACTION_VARIABLE, ApiKeys, read_key
+from robotgroups.errors import ArgumentError
 
 PREFIX = "ROBOTGROUPS_"
 
@@ -68,6 +73,11 @@ class RobotSettings(BaseSettings):
     dsn_file: Path = Path("/var/run/secrets/robotgroups/dsn")
     token: SecretStr | None = None
     token_file: Path = Path("/var/run/secrets/robotgroups/token")
+    # The keys of the group's models; not set: their endpoints ask for none.
+    embedding_api_key: SecretStr | None = None
+    embedding_api_key_file: Path | None = None
+    extraction_api_key: SecretStr | None = None
+    extraction_api_key_file: Path | None = None
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
     # After SIGTERM: for how long requests may still come that were routed here before every node knew better.
@@ -93,7 +103,7 @@ class RobotSettings(BaseSettings):
 
     def describe(self) -> dict[str, object]:
         """The settings for the log: secrets stay hidden."""
-        return self.model_dump(mode="json", exclude={"dsn", "token"})
+        return self.model_dump(mode="json", exclude={"dsn", "token", "embedding_api_key", "extraction_api_key"})
 
     def read_dsn(self) -> str:
         """The connection string of the group's login, read anew each time (it may change). Raises SettingsError."""
@@ -102,6 +112,27 @@ class RobotSettings(BaseSettings):
     def read_token(self) -> str:
         """The bearer token that guards the API. Raises SettingsError."""
         return _secret("TOKEN", self.token, self.token_file)
+
+    def model_secrets(self) -> list[str]:
+        """The keys that can be read now, for the log to hide. What cannot be read, background work tells of."""
+        found = []
+        for source in (self.api_keys().embedding, self.api_keys().extraction):
+            with contextlib.suppress(ArgumentError):
+                found += [key.strip() for key in [source()] if key]
+        return found
+
+    def api_keys(self) -> ApiKeys:
+        """The keys of the group's models, read anew each time they are asked for."""
+        return ApiKeys(
+            partial(_key, EMBEDDING_VARIABLE, self.embedding_api_key, self.embedding_api_key_file),
+            partial(_key, EXTRACTION_VARIABLE, self.extraction_api_key, self.extraction_api_key_file),
+        )
+
+
+def _key(variable: str, value: SecretStr | None, file: Path | None) -> str | None:
+    if value is not None:
+        return value.get_secret_value()
+    return None if file is None else read_key(file, f"{variable}_FILE")
 
 
 def _secret(name: str, value: SecretStr | None, file: Path) -> str:

@@ -24,13 +24,16 @@ EMBEDDED = {
     "extraContainers[]",
     "volumes[]",
 }
-# The use cases of the page: active and passive robots, and the budget.
+# The use cases of the page, and groups that share a space: active and passive robots, and the budget.
 USE_CASES = {
     "customer-support": (["support-primary"], ["support-standby"], 8000),
     "support-team": (["agent-1", "agent-2", "agent-3"], ["backup-agent"], 16000),
     "query-handlers": (["handler-1", "handler-2"], [], 8000),
     "primary-with-dr": (["primary"], ["dr-standby"], 32000),
+    "sales": (["sales-agent"], ["sales-standby"], 16000),
+    "billing": (["billing-agent"], [], 8000),
 }
+SHARED_SPACES = {"customers": {"sales", "billing"}}
 
 
 @pytest.fixture(scope="module")
@@ -139,17 +142,27 @@ def test_columns_show_fields_of_the_status(version: Schema, schema: Schema) -> N
 
 @pytest.mark.parametrize("name", USE_CASES)
 def test_samples_are_the_pages_use_cases(schema: Schema, name: str) -> None:
-    sample = yaml.safe_load((ROOT / "crds" / "samples" / f"{name}.yaml").read_text())
+    sample = samples()[name]
     jsonschema.validate(sample, schema)
     active, passive, max_tokens = USE_CASES[name]
-    assert sample["metadata"]["name"] == name
     assert [robot["name"] for robot in sample["spec"]["active"]] == active
-    assert [robot["name"] for robot in sample["spec"]["passive"]] == passive
+    assert [robot["name"] for robot in sample["spec"].get("passive", ())] == passive
     assert sample["spec"]["maxTokens"] == max_tokens
 
 
+def samples() -> dict[str, Schema]:
+    """Every group of the samples, by name."""
+    documents = [document for path in SAMPLES for document in yaml.safe_load_all(path.read_text())]
+    return {document["metadata"]["name"]: document for document in documents}
+
+
 def test_no_sample_is_forgotten() -> None:
-    assert {path.stem for path in SAMPLES} == set(USE_CASES)
+    assert set(samples()) == set(USE_CASES)
+    spaces: dict[str, set[str]] = {}
+    for name, sample in samples().items():
+        if space := sample["spec"].get("memory", {}).get("space"):
+            spaces.setdefault(space, set()).add(name)
+    assert spaces == SHARED_SPACES
 
 
 def test_every_bad_manifest_says_how_it_is_refused() -> None:

@@ -37,6 +37,8 @@ CASES = {
     "chosen-namespaces": (
         "operator.namespaces={support,queries}",
         "image.operator.tag=1.2.3",
+        "image.robotLocal.repository=registry.example/robot-local",
+        "image.robotLocal.tag=1.2.4",
         "image.robot.pullPolicy=Never",
     ),
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 from api_server import ApiServer
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,9 @@ def test_is_served_as_a_structural_schema(server: ApiServer) -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_accepts(server: ApiServer, sample: Path) -> None:
     server.kubectl("apply", *NAMESPACE, "-f", str(sample))
-    assert server.get(*NAMESPACE, "rg", sample.stem)["metadata"]["name"] == sample.stem
+    names = [document["metadata"]["name"] for document in yaml.safe_load_all(sample.read_text())]
+    for name in names:
+        assert server.get(*NAMESPACE, "rg", name)["metadata"]["name"] == name
 
 
 @pytest.mark.parametrize("manifest", BAD, ids=lambda path: path.stem)
@@ -52,9 +55,11 @@ def test_fills_in_the_defaults(server: ApiServer) -> None:
         "suspend": False,
         "memory": {
             "retention": "Retain",
+            "eviction": "balanced",
             "language": "english",
             "tokenizer": "cl100k_base",
             "embedding": {"provider": "none"},
+            "extraction": {"provider": "none", "tags": False, "propositions": False},
         },
         "failover": {"mode": "Automatic", "heartbeat": "500ms", "lease": "3s"},
     }
@@ -100,6 +105,65 @@ def test_accepts_a_whole_template(server: ApiServer) -> None:
     stored = server.get(*NAMESPACE, "rg", "whole-template")["spec"]
     assert stored["template"] == template
     assert stored["active"] == [{"name": "a", "template": template}]
+
+
+def test_accepts_a_whole_memory(server: ApiServer) -> None:
+    key = {"name": "openai", "key": "api-key"}
+    memory = {
+        "space": "support",
+        "retention": "Delete",
+        "expiry": {"after": "90d", "keep": 100000},
+        "eviction": "lru",
+        "language": "german",
+        "tokenizer": "cl100k_base",
+        "embedding": {
+            "provider": "openai",
+            "model": "nomic-embed-text",
+            "dimensions": 768,
+            "baseURL": "http://ollama.models.svc:11434/v1",
+            "apiKeySecretRef": key,
+        },
+        "extraction": {
+            "provider": "openai",
+            "model": "gpt-4o-mini",
+            "baseURL": "https://[2001:db8::1]:8443/v1/",
+            "apiKeySecretRef": key,
+            "tags": True,
+            "propositions": True,
+        },
+    }
+    spec = {"active": [{"name": "a"}], "memory": memory}
+    server.kubectl("apply", *NAMESPACE, "-f", "-", stdin=_group("whole-memory", spec))
+    assert server.get(*NAMESPACE, "rg", "whole-memory")["spec"]["memory"] == memory
+    local = {"active": [{"name": "a"}], "memory": {"embedding": {"provider": "local"}}}
+    server.kubectl("apply", *NAMESPACE, "-f", "-", stdin=_group("local-memory", local))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"space": "one"}, {"space": "two"}),
+        ({"space": "one"}, {}),
+        ({}, {"space": "two"}),
+        ({"space": "one"}, None),
+        (None, {"space": "two"}),
+    ],
+    ids=["changed", "removed", "set", "memory removed", "memory set"],
+)
+def test_a_groups_space_stays(server: ApiServer, before: dict[str, str] | None, after: dict[str, str] | None) -> None:
+    name = "space-stays"
+    server.kubectl("delete", *NAMESPACE, "rg", name, "--ignore-not-found", "--wait")
+    spec: dict[str, object] = {"active": [{"name": "a"}]}
+    server.kubectl(
+        "apply", *NAMESPACE, "-f", "-", stdin=_group(name, spec | ({"memory": before} if before is not None else {}))
+    )
+    changed = _group(name, spec | ({"memory": after} if after is not None else {}))
+    done = server.kubectl("apply", *NAMESPACE, "-f", "-", stdin=changed, check=False)
+    assert done.returncode != 0
+    assert "spec.memory.space cannot be set, changed or removed while the group exists" in done.stderr
+    assert "make a new RobotGroup with the other space, and export and import the memories" in done.stderr
+    same = spec | {"memory": (before or {}) | {"eviction": "fifo"}}
+    server.kubectl("apply", *NAMESPACE, "-f", "-", stdin=_group(name, same))
 
 
 def test_prints_the_columns_and_scales(server: ApiServer) -> None:

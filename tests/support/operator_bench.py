@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import yaml
 from api_server import ApiServer
@@ -156,8 +156,9 @@ class OperatorProcess:
 class PlayedRobot:
     """A robot's presence: registers, beats, and may die. What it lacks is everything else of a robot."""
 
-    def __init__(self, session: PresenceSession, name: str) -> None:
+    def __init__(self, session: PresenceSession, name: str, dsn: str, group_id: int, incarnation: UUID) -> None:
         self._session = session
+        self._dsn, self._group_id, self._incarnation = dsn, group_id, incarnation
         self.name = name
         self.warm = True
         self.role: Role | None = None
@@ -166,9 +167,10 @@ class PlayedRobot:
     @classmethod
     async def start(cls, dsn: str, group_id: int, name: str, ip: str) -> "PlayedRobot":
         """Registers as a new incarnation."""
-        session = await PresenceSession.open(dsn, group_id, uuid4())
+        incarnation = uuid4()
+        session = await PresenceSession.open(dsn, group_id, incarnation)
         await session.register(name, f"http://{ip}:8080", replace=False)
-        return cls(session, name)
+        return cls(session, name, dsn, group_id, incarnation)
 
     async def _beat(self) -> None:
         applied = 0
@@ -181,6 +183,13 @@ class PlayedRobot:
         """Stops beating, and keeps its session: a stopped process."""
         self._task.cancel()
         await asyncio.wait([self._task])
+
+    async def hand_over(self) -> str | None:
+        """Gives its role to a standby and ends, as a robot does that is told to stop; returns who took over."""
+        async with await Store.open(self._dsn) as store:
+            promoted = await store.hand_over(self._group_id, self.name, self._incarnation, "the robot was told to stop")
+        await self.withdraw()
+        return promoted
 
     async def die(self) -> None:
         """Ends as a killed process does: without a word."""
@@ -217,6 +226,12 @@ class Bench:
         if found is None:
             return await self.api.create(Kind.ROBOT_GROUP, manifest)
         return await self.api.patch(Kind.ROBOT_GROUP, self.namespace, name, {"spec": spec})
+
+    async def annotate(self, name: str, **annotations: str | None) -> None:
+        """Sets annotations of a RobotGroup, under robotgroups.dev/; None removes one."""
+        named = {f"robotgroups.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        patch = {"metadata": {"annotations": named}}
+        await self.api.patch(Kind.ROBOT_GROUP, self.namespace, name, patch)
 
     async def get(self, kind: Kind, name: str) -> JsonObject:
         """An object that must be there."""
@@ -305,6 +320,13 @@ class Bench:
         self.pods.append(pod)
         await pod.run(ready=ready)
         return pod
+
+    async def roll_out(self, group: str, robot: str) -> None:
+        """Writes the status of a Deployment that has been rolled out, as its controller would."""
+        generation = (await self.get(Kind.DEPLOYMENT, f"{group}-{robot}"))["metadata"]["generation"]
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
+        status = {"status": counts | {"observedGeneration": generation}}
+        await self.api.patch(Kind.DEPLOYMENT, self.namespace, f"{group}-{robot}", status, subresource="status")
 
     async def start_robot(self, group: str, group_id: int, pod: "PlayedPod") -> PlayedRobot:
         """Starts the robot of a pod, with the login in the group's Secret."""

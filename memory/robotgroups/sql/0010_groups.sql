@@ -47,7 +47,7 @@ CREATE OR REPLACE FUNCTION robotgroups.ensure_group(p_cluster text, p_namespace_
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_id bigint; g groups; n groups; v_space text := p_settings->>'space'; v_has text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_ts_config WHERE cfgname = p_settings->>'language') THEN
+    IF p_settings ? 'language' AND NOT EXISTS (SELECT FROM pg_ts_config WHERE cfgname = p_settings->>'language') THEN
         RAISE EXCEPTION 'unknown text search language %', p_settings->>'language' USING ERRCODE = 'RG012';
     END IF;
     SELECT id INTO v_id FROM groups WHERE cluster = p_cluster AND namespace_uid = p_namespace_uid AND name = p_name;
@@ -81,6 +81,7 @@ BEGIN
         resource_uid = n.resource_uid, eviction = n.eviction, embedding = n.embedding, extraction = n.extraction,
         expire_after_s = n.expire_after_s, keep_memories = n.keep_memories WHERE id = v_id;
     IF n.embedding <> g.embedding THEN PERFORM choose_model(g.space_id, n.embedding); END IF;
+    IF n.extraction <> g.extraction THEN PERFORM choose_extraction(g.space_id); END IF;
     -- no revision: whoever hears what it has applied already asks for the settings, with a heartbeat
     PERFORM announce(v_id, (SELECT revision FROM groups WHERE id = v_id));
     IF n.language <> g.language THEN
@@ -110,6 +111,19 @@ BEGIN
     UPDATE groups SET namespace_uid = p_new_namespace_uid, login = NULL, previous_login = NULL WHERE id = v_id;
     RETURN v_id;
 END $$;
+
+-- As before; while the login is being rotated, a robot's sessions may be the previous one's.
+CREATE OR REPLACE FUNCTION robotgroups.end_sessions(p_group bigint, p_incarnation uuid, p_backend integer) RETURNS integer
+LANGUAGE sql SET search_path = robotgroups, pg_temp AS $$
+    SELECT count(pg_terminate_backend(pid))::integer FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+        -- S1: names can be borrowed; the sessions of another group's login are never ended
+        AND usename::text IN (SELECT current_user UNION ALL SELECT unnest(ARRAY[login, previous_login]) FROM groups WHERE id = p_group)
+        AND (application_name = 'robotgroups ' || p_incarnation
+             OR (pid = p_backend AND EXISTS (
+                 SELECT FROM pg_locks l WHERE l.pid = p_backend AND l.locktype = 'advisory' AND l.objsubid = 1
+                    AND ((l.classid::bigint << 32) | l.objid::bigint) = presence_lock(p_incarnation, p_backend))))
+$$;
 
 -- Everything a cache starts from, and what a robot has to know of its group.
 CREATE OR REPLACE FUNCTION robotgroups.snapshot(p_group bigint) RETURNS jsonb

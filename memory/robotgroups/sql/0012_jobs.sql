@@ -2,6 +2,8 @@
 -- the outcome if its claim still stands: at least once, by one robot at a time. None of this waits for a remember or makes one wait.
 -- Locks: memories first, jobs second, each in the order of the memories.
 
+ALTER TABLE robotgroups.spaces ADD COLUMN serving_since timestamptz NOT NULL DEFAULT now();
+
 -- What is to be done with a memory of a space, whichever of its groups remembers it.
 CREATE FUNCTION robotgroups.jobs_for(p_space bigint) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
@@ -34,6 +36,17 @@ BEGIN
             AND NOT EXISTS (SELECT FROM jobs j WHERE j.memory_id = m.id AND j.kind = 'embed') ORDER BY m.id DESC;
 END $$;
 
+-- Another extraction than before is for what is remembered from now on. What no group of the space wants any more is not done; what failed is tried again.
+CREATE FUNCTION robotgroups.choose_extraction(p_space bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
+DECLARE v_kinds text[] := jobs_for(p_space);
+BEGIN
+    PERFORM FROM jobs j WHERE j.space_id = p_space AND j.kind IN ('tags', 'propositions') ORDER BY j.memory_id, j.kind FOR UPDATE;
+    DELETE FROM jobs j WHERE j.space_id = p_space AND j.kind IN ('tags', 'propositions') AND j.kind <> ALL (v_kinds);
+    UPDATE jobs j SET not_before = now() WHERE j.space_id = p_space AND j.kind IN ('tags', 'propositions') AND j.error IS NOT NULL AND j.claimed_by IS NULL
+        AND j.not_before < 'infinity';
+END $$;
+
 -- Whoever changes a content: what was made of the old one goes, and is made anew.
 CREATE FUNCTION robotgroups.content_changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
@@ -59,7 +72,7 @@ CREATE TRIGGER forgotten_changed AFTER UPDATE OF forgotten_at ON robotgroups.mem
     FOR EACH ROW WHEN ((OLD.forgotten_at IS NULL) <> (NEW.forgotten_at IS NULL)) EXECUTE FUNCTION robotgroups.forgotten_changed();
 
 -- What a robot has to know to work in the background: {"serving": {"id", "config"} (recall compares with it), "target" (memories are embedded by it),
--- "extraction", "due": [kinds that have jobs due], "unlexed"}. Without a provider of embeddings both models are null.
+-- "extraction", "due": [kinds that have jobs due]}. Without a provider of embeddings both models are null.
 CREATE FUNCTION robotgroups.background_work(p_group bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 BEGIN
@@ -70,8 +83,7 @@ BEGIN
             'target', (SELECT jsonb_build_object('id', m.id, 'config', m.config) FROM embedding_models m WHERE m.id = s.target_model),
             'extraction', g.extraction,
             'due', (SELECT coalesce(jsonb_agg(k.kind), '[]') FROM unnest('{embed,backfill,tags,propositions,relate}'::text[]) k(kind)
-                WHERE EXISTS (SELECT FROM jobs j WHERE j.space_id = s.id AND j.kind = k.kind AND j.not_before <= now())),
-            'unlexed', EXISTS (SELECT FROM memories m WHERE m.space_id = s.id AND m.id > s.lexed_to))
+                WHERE EXISTS (SELECT FROM jobs j WHERE j.space_id = s.id AND j.kind = k.kind AND j.not_before <= now())))
         FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group);
 END $$;
 
@@ -207,11 +219,10 @@ BEGIN
         RETURN false;
     END IF;
     DELETE FROM jobs WHERE id = p_job;
-    SELECT m.tags || array_agg(n.tag ORDER BY n.place) INTO v_tags FROM (
-        SELECT t.tag, min(t.place) AS place FROM unnest(p_tags) WITH ORDINALITY t(tag, place) WHERE t.tag <> ALL (m.tags)
-        GROUP BY t.tag ORDER BY 2 LIMIT greatest(64 - cardinality(m.tags), 0)) n;
-    IF v_tags IS NULL THEN RETURN true; END IF;
-    UPDATE memories x SET tags = ARRAY(SELECT t FROM unnest(v_tags) t ORDER BY t) WHERE x.id = m.id RETURNING * INTO m;
+    v_tags := ARRAY(SELECT t.tag FROM unnest(p_tags) WITH ORDINALITY t(tag, place) WHERE t.tag <> ALL (m.tags)
+        GROUP BY t.tag ORDER BY min(t.place) LIMIT greatest(64 - cardinality(m.tags), 0));
+    IF v_tags = '{}' THEN RETURN true; END IF;
+    UPDATE memories x SET tags = ARRAY(SELECT t FROM unnest(m.tags || v_tags) t ORDER BY t) WHERE x.id = m.id RETURNING * INTO m;
     PERFORM queue_jobs(g.space_id, ARRAY[m.id], '{relate}');
     SELECT * INTO w FROM working_memory x WHERE x.group_id = p_group AND x.memory_id = m.id;
     PERFORM append_change(p_group, 'updated', m.id, p_robot, memory_json(m, w));
@@ -269,7 +280,7 @@ DECLARE s spaces; v_group bigint;
 BEGIN
     SELECT * INTO s FROM spaces WHERE id = p_space;
     IF s.target_model IS NULL OR s.serving_model = s.target_model OR NOT is_embedded(p_space) THEN RETURN false; END IF;
-    UPDATE spaces SET serving_model = s.target_model WHERE id = p_space AND target_model = s.target_model;
+    UPDATE spaces SET serving_model = s.target_model, serving_since = now() WHERE id = p_space AND target_model = s.target_model;
     IF NOT FOUND THEN RETURN false; END IF;
     UPDATE jobs SET kind = 'embed' WHERE space_id = p_space AND kind = 'backfill';  -- those that it has refused
     FOR v_group IN SELECT id FROM groups WHERE space_id = p_space ORDER BY id LOOP
@@ -294,15 +305,19 @@ BEGIN
     RETURN false;
 END $$;
 
--- Deletes up to p_limit embeddings of models that no space uses any more, and models that have none left; returns how many. Owner only. One with an index
--- keeps its rows until that is dropped: taking rows out of an HNSW index costs more than making it.
+-- Models that are used no more, and have not been for so long that no robot compares with them any more. A space without a model uses none anew: it keeps
+-- what it has.
+CREATE VIEW robotgroups.retired_models AS
+    SELECT e.id, e.indexed FROM robotgroups.embedding_models e JOIN robotgroups.spaces s ON s.id = e.space_id
+    WHERE s.target_model IS NOT NULL AND e.id <> s.target_model AND e.id IS DISTINCT FROM s.serving_model AND s.serving_since < now() - interval '1 minute';
+
+-- Deletes up to p_limit embeddings of retired models, and a model that has none left; returns how many rows went. Owner only. One with an index keeps its
+-- rows until that is dropped: taking rows out of an HNSW index costs more than making it.
 CREATE FUNCTION robotgroups.prune_models(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_model bigint; v_count integer;
 BEGIN
-    FOR v_model IN SELECT e.id FROM embedding_models e JOIN spaces s ON s.id = e.space_id
-        WHERE NOT e.indexed AND s.target_model IS NOT NULL
-            AND e.id <> s.target_model AND e.id IS DISTINCT FROM s.serving_model ORDER BY e.id LOOP
+    FOR v_model IN SELECT r.id FROM retired_models r WHERE NOT r.indexed ORDER BY r.id LOOP
         DELETE FROM embeddings WHERE model_id = v_model AND memory_id IN (SELECT x.memory_id FROM embeddings x WHERE x.model_id = v_model LIMIT p_limit);
         GET DIAGNOSTICS v_count = ROW_COUNT;
         IF v_count > 0 THEN RETURN v_count; END IF;
@@ -336,7 +351,7 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('jobs_for', 'queue_jobs', 'backfill', 'content_changed', 'forgotten_changed', 'background_work',
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('jobs_for', 'queue_jobs', 'backfill', 'choose_extraction', 'content_changed', 'forgotten_changed', 'background_work',
             'claim_jobs', 'renew_jobs', 'my_jobs', 'release_jobs', 'fail_jobs', 'finish_embeddings', 'finish_tags', 'finish_propositions', 'tags_in_use',
             'unembedded', 'jobs_waiting', 'finish_model', 'is_embedded', 'prune_models')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;

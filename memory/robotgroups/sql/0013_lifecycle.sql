@@ -2,11 +2,16 @@
 -- pruned. Locks: the space's row when it is shared, then its groups' in the order of their ids, then memories in the order of theirs.
 
 ALTER TABLE robotgroups.memory_versions SET (autovacuum_vacuum_scale_factor = 0.05);
--- Postgres' statistics would keep samples of what was erased until the next ANALYZE.
-ALTER TABLE robotgroups.memories ALTER COLUMN content SET STATISTICS 0, ALTER COLUMN metadata SET STATISTICS 0;
-ALTER TABLE robotgroups.memory_versions ALTER COLUMN content SET STATISTICS 0, ALTER COLUMN metadata SET STATISTICS 0;
-ALTER TABLE robotgroups.changes ALTER COLUMN payload SET STATISTICS 0,
-    SET (toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_threshold = 5000);
+-- Postgres' statistics would keep samples of what was erased until the next ANALYZE (of a table that is empty then, for good). Nothing is planned by these columns.
+DO $$
+DECLARE v text;
+BEGIN
+    FOREACH v IN ARRAY '{memories.content,memories.metadata,memories.propositions,memory_versions.content,memory_versions.metadata,memory_versions.tags,
+            changes.payload,idempotency_keys.key,jobs.error,files.path,files.front_matter,file_chunks.heading}'::text[] LOOP
+        EXECUTE format('ALTER TABLE robotgroups.%s ALTER COLUMN %s SET STATISTICS 0', split_part(v, '.', 1), split_part(v, '.', 2));
+    END LOOP;
+END $$;
+ALTER TABLE robotgroups.changes SET (toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_threshold = 5000);
 -- Keys go by their age, the oldest first.
 CREATE INDEX idempotency_keys_age ON robotgroups.idempotency_keys (created_at);
 
@@ -96,13 +101,13 @@ LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp AS $$
 DECLARE m memories := o;
 BEGIN
     IF p_patch ? 'content' THEN
-        m.content := p_patch->>'content'; m.tokens := greatest((p_patch->>'tokens')::integer, 0);
+        m.content := p_patch->>'content';
         IF coalesce(m.content !~ '\S', true) THEN RAISE EXCEPTION 'content must not be blank' USING ERRCODE = 'RG012'; END IF;
         IF octet_length(m.content) > 262144 THEN
             RAISE EXCEPTION 'content is too large: it has % bytes of UTF-8, a memory may have 262144: split it', octet_length(m.content) USING ERRCODE = 'RG012';
         END IF;
-        IF m.tokens IS NULL THEN RAISE EXCEPTION 'new content needs its number of tokens' USING ERRCODE = 'RG012'; END IF;
-        IF m.content = o.content THEN m.tokens := o.tokens; END IF;
+        IF p_patch->>'tokens' IS NULL THEN RAISE EXCEPTION 'new content needs its number of tokens' USING ERRCODE = 'RG012'; END IF;
+        IF m.content <> o.content THEN m.tokens := greatest((p_patch->>'tokens')::integer, 0); END IF;
         m.content_hash := memory_hash(m.content, m.scope);
     END IF;
     IF p_patch ? 'tags' THEN m.tags := ARRAY(SELECT jsonb_array_elements_text(p_patch->'tags')); END IF;

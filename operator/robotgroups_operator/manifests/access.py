@@ -4,7 +4,14 @@ import base64
 from dataclasses import dataclass, field
 
 from robotgroups_operator.manifests.identity import Identity, Manifest, manifest
-from robotgroups_operator.names import LABEL_GROUP, LABEL_SERVING, PORT_NAME, Kind, secret_name
+from robotgroups_operator.names import (
+    ANNOTATION_ROTATE,
+    LABEL_GROUP,
+    LABEL_SERVING,
+    PORT_NAME,
+    Kind,
+    secret_name,
+)
 
 CA_KEY = "ca.crt"
 
@@ -19,6 +26,8 @@ class Credentials:
     """The bearer token that guards the robots' API."""
     ca: str | None = field(default=None, repr=False)
     """The certificates that Postgres' own is checked against (PEM); None when its DSN needs none."""
+    rotation: str | None = None
+    """The request that they were made for, as the group's annotation had it; None: none."""
 
 
 def service(identity: Identity) -> Manifest:
@@ -42,7 +51,10 @@ def secret(identity: Identity, credentials: Credentials) -> Manifest:
     values = {"dsn": credentials.dsn, "token": credentials.token}
     if credentials.ca is not None:
         values[CA_KEY] = credentials.ca
-    return manifest(Kind.SECRET, identity, secret_name(identity.name)) | {
+    head = manifest(Kind.SECRET, identity, secret_name(identity.name))
+    if credentials.rotation is not None:
+        head["metadata"]["annotations"] = {ANNOTATION_ROTATE: credentials.rotation}
+    return head | {
         "type": "Opaque",
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
     }
@@ -55,4 +67,5 @@ def read_credentials(found: Manifest) -> Credentials | None:
         values = {key: base64.b64decode(data[key], validate=True).decode() for key in ("dsn", "token")}
     except (KeyError, ValueError, TypeError):
         return None
-    return Credentials(**values) if all(values.values()) else None
+    rotation = (found["metadata"].get("annotations") or {}).get(ANNOTATION_ROTATE)
+    return Credentials(**values, rotation=rotation) if all(values.values()) else None

@@ -1,10 +1,15 @@
 """The Deployment of one robot."""
 
+import hashlib
+import json
 from typing import Any
 
+from robotgroups.embedding import EmbeddingProvider
+from robotgroups_operator.api_keys import FILE, ApiKey, api_keys
 from robotgroups_operator.manifests.identity import Group, Manifest, manifest
 from robotgroups_operator.manifests.scheduling import default_affinity, spread, with_quick_eviction
 from robotgroups_operator.names import (
+    ANNOTATION_TEMPLATE,
     CONTAINER,
     LABEL_GENERATED,
     LABEL_GROUP,
@@ -35,17 +40,24 @@ def robot_deployment(group: Group, robot: Robot) -> Manifest:
     """One pod: a new one starts only when the old one has ended (Recreate), so that two never claim one name."""
     identity = group.identity
     selector = {LABEL_GROUP: identity.name, LABEL_ROBOT: robot.name}
-    return manifest(
+    template = _pod_template(group, robot)
+    head = manifest(
         Kind.DEPLOYMENT, identity, deployment_name(identity.name, robot.name), labels={LABEL_ROBOT: robot.name}
-    ) | {
+    )
+    head["metadata"]["annotations"] = {ANNOTATION_TEMPLATE: _digest(template)}
+    return head | {
         "spec": {
             "replicas": 0 if group.spec.suspend else 1,
             "revisionHistoryLimit": 2,
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": selector},
-            "template": _pod_template(group, robot),
+            "template": template,
         }
     }
+
+
+def _digest(template: Manifest) -> str:
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _pod_template(group: Group, robot: Robot) -> Manifest:
@@ -59,8 +71,8 @@ def _pod_template(group: Group, robot: Robot) -> Manifest:
     if robot.name in {generated.name for generated in group.spec.generated}:
         labels[LABEL_GENERATED] = "true"
     metadata: Manifest = {"labels": labels}
-    if template.annotations:
-        metadata["annotations"] = dict(template.annotations)
+    if annotations := {**(template.annotations or {}), **dict(group.marks)}:
+        metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": _pod_spec(group, robot, template)}
 
 
@@ -90,6 +102,7 @@ def _pod_spec(group: Group, robot: Robot, template: Template) -> Manifest:
                 "secret": {"secretName": secret_name(group.identity.name), "defaultMode": READ_BY_GROUP},
             },
             {"name": SCRATCH_VOLUME, "emptyDir": {}},
+            *(_key_volume(key) for key in api_keys(group.spec.memory)),
             *(dict(volume) for volume in template.volumes or ()),
         ],
     }
@@ -105,7 +118,7 @@ def _pod_spec(group: Group, robot: Robot, template: Template) -> Manifest:
 def _robot_container(group: Group, robot: Robot, template: Template) -> Manifest:
     return {
         "name": CONTAINER,
-        "image": template.image or group.defaults.image,
+        "image": template.image or default_image(group),
         "imagePullPolicy": template.image_pull_policy or group.defaults.image_pull_policy,
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "env": _environment(group, robot, template),
@@ -118,6 +131,10 @@ def _robot_container(group: Group, robot: Robot, template: Template) -> Manifest
         "volumeMounts": [
             {"name": SECRETS_VOLUME, "mountPath": SECRETS_PATH, "readOnly": True},
             {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},  # noqa: S108  the pod's own, with a read-only root
+            *(
+                {"name": key.volume, "mountPath": key.directory, "readOnly": True}
+                for key in api_keys(group.spec.memory)
+            ),
         ],
         # A robot answers in well under 3 s, but a cold node is slow: two minutes before it is restarted. Not /startupz:
         # a robot that waits for Postgres is not ready, but to restart it would only make it come later.
@@ -125,6 +142,25 @@ def _robot_container(group: Group, robot: Robot, template: Template) -> Manifest
         "readinessProbe": _probe("/readyz", period=1, failures=2),
         # Presence and heartbeat end a hung robot's duty within a lease; a restart is the last resort.
         "livenessProbe": _probe("/healthz", period=10, failures=3),
+    }
+
+
+def default_image(group: Group) -> str:
+    """The image of robots whose template names none."""
+    local = group.spec.memory.embedding.provider is EmbeddingProvider.LOCAL
+    return (group.defaults.local_model_image if local else "") or group.defaults.image
+
+
+def _key_volume(key: ApiKey) -> Manifest:
+    """Optional: a robot without its model's key still remembers, recalls and takes over."""
+    return {
+        "name": key.volume,
+        "secret": {
+            "secretName": key.reference.name,
+            "items": [{"key": key.reference.key, "path": FILE}],
+            "optional": True,
+            "defaultMode": READ_BY_GROUP,
+        },
     }
 
 
@@ -139,6 +175,7 @@ def _environment(group: Group, robot: Robot, template: Template) -> list[Manifes
         {"name": "ROBOTGROUPS_PORT", "value": str(PORT)},
         {"name": "ROBOTGROUPS_DSN_FILE", "value": f"{SECRETS_PATH}/dsn"},
         {"name": "ROBOTGROUPS_TOKEN_FILE", "value": f"{SECRETS_PATH}/token"},
+        *({"name": key.variable, "value": f"{key.directory}/{FILE}"} for key in api_keys(group.spec.memory)),
     )
     changeable: tuple[Manifest, ...] = (
         {"name": "ROBOTGROUPS_LOG_LEVEL", "value": defaults.log_level},

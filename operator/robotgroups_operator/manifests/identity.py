@@ -17,6 +17,8 @@ class RobotDefaults:
     image_pull_policy: str
     log_level: str = "info"
     log_format: str = "json"
+    local_model_image: str = ""
+    """Of robots that embed by the local model; empty: the operator was installed without one."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Group:
     identity: Identity
     spec: GroupSpec
     defaults: RobotDefaults
+    marks: tuple[tuple[str, str], ...] = ()
+    """Annotations of every pod: a new one restarts the robots, one by one."""
 
 
 def manifest(kind: Kind, identity: Identity, name: str, *, labels: dict[str, str] | None = None) -> Manifest:

@@ -171,7 +171,8 @@ async def test_s1_another_groups_model_is_refused(library: Library) -> None:
         type(KEY)("local", "default", "other"), GroupSettings(embedding=EMBEDDING | {"model": "theirs"})
     )
     ((model,),) = await group.sql(
-        "SELECT serving_model FROM robotgroups.spaces WHERE id = (SELECT space_id FROM robotgroups.groups WHERE id = %s)",
+        "SELECT s.serving_model FROM robotgroups.spaces s "
+        "WHERE s.id = (SELECT g.space_id FROM robotgroups.groups g WHERE g.id = %s)",
         other,
     )
     with pytest.raises(ArgumentError, match=f"model {model} is none of this group's"):

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from robotgroups.cache import Cache
 from robotgroups.errors import ArgumentError, NotActiveError, UnknownMemoryError
@@ -23,16 +25,12 @@ async def update(
     tags: list[str] | None = None, metadata: dict[str, Any] | None = None, expires_at: Expiry = UNCHANGED,
 ) -> Updated:  # fmt: skip
     """Update under a's tenure; ``tokens`` as if the content had so many."""
-    patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at)
-    data = patch.as_json("cl100k_base") | ({} if tokens is None else {"tokens": tokens})
-
-    class Counted(Patch):
-        def as_json(self, tokenizer: str) -> dict[str, Any]:
-            return data
-
-    return await group.store.update(
-        group.id, robot="a", tenure=tenure, memory_id=memory_id, patch=Counted(), tokenizer=""
+    patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at).as_json("cl100k_base")
+    row = await group.store._row(
+        "SELECT * FROM robotgroups.update_memory(%s, 'a', %s, %s, %s)",
+        (group.id, tenure, memory_id, Jsonb(patch if tokens is None else patch | {"tokens": tokens})),
     )
+    return Updated(memory_id, **row)
 
 
 async def replayed(store: Store, group_id: int) -> Cache:
@@ -158,7 +156,7 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(group: Group) -> No
         ('{"content": null, "tokens": 1}', "content must not be blank"),
         ('{"metadata": []}', "metadata must be a JSON object"),
     ):
-        with pytest.raises(Exception, match=message):
+        with pytest.raises(psycopg.Error, match=message):
             await group.sql("SELECT robotgroups.update_memory(%s, 'a', 1, %s, %s)", group.id, memory_id, patch)
     assert await group.store.memory(group.id, memory_id) == before
     assert (await group.store.status(group.id)).revision == 2
@@ -220,8 +218,8 @@ async def test_m3_every_group_of_a_space_that_holds_it_hears_of_it(group: Group)
     assert await agrees(group.store, one) == [(memory_id, 50)]
     assert await agrees(group.store, two) == [(memory_id, 50)]
     await group.sql("SELECT robotgroups.pin(%s, 'a', 1, %s, true)", two, [memory_id])
-    with pytest.raises(Exception, match=f"memory {memory_id} is pinned in group two"):
-        patch = '{"content": "ours, too long", "tokens": 101}'
+    patch = '{"content": "ours, too long", "tokens": 101}'
+    with pytest.raises(psycopg.Error, match=f"memory {memory_id} is pinned in group two"):
         await group.sql("SELECT robotgroups.update_memory(%s, 'a', 1, %s, %s)", one, memory_id, patch)
 
 

@@ -1,5 +1,6 @@
 """The operator as a process, with the chart's rights, against a real API server and a Postgres of its own."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -89,3 +90,23 @@ async def bench(
     bench = Bench(await KubernetesApi.connect(), namespace, api_server)
     yield bench
     await bench.close()
+
+
+@pytest.fixture
+async def own_bench(
+    api_server: ApiServer, access: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Bench, OperatorProcess, PostgresServer]]:
+    """An operator and a Postgres of the test's own, for one namespace only."""
+    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
+    namespace = f"own-{tmp_path.name.replace('_', '-')[-30:].strip('-')}"
+    api_server.kubectl("create", "namespace", namespace)
+    postgres = PostgresServer(18)
+    await asyncio.to_thread(postgres.start)
+    (tmp_path / "dsn").write_text(postgres.dsn())
+    process = OperatorProcess(access, tmp_path / "dsn", tmp_path, namespaces=namespace)
+    process.start()
+    bench = Bench(await KubernetesApi.connect(), namespace, api_server)
+    yield bench, process, postgres
+    await bench.close()
+    process.kill()
+    postgres.destroy()

@@ -206,8 +206,8 @@ async def test_a_robot_that_is_no_longer_declared_leaves(bench: Bench, store: St
 
 async def test_a_new_image_restarts_one_robot_at_a_time(bench: Bench, store: Store) -> None:
     await ready_pair(bench, store)
-    await roll_out(bench, "first")
-    await roll_out(bench, "second")
+    await bench.roll_out("team", "first")
+    await bench.roll_out("team", "second")
     await bench.apply("team", SPEC | {"template": {"image": "registry.example/robot:2"}})
 
     async def images() -> list[str]:
@@ -222,13 +222,5 @@ async def test_a_new_image_restarts_one_robot_at_a_time(bench: Bench, store: Sto
     assert condition["message"] == "robot first is restarted with its new template once the others are ready"
     await asyncio.sleep(3)  # looks again and again: time in which the active robot is to wait
     assert await images() == ["1", "2"]
-    await roll_out(bench, "second")
+    await bench.roll_out("team", "second")
     await eventually(lambda: are("2", "2"))
-
-
-async def roll_out(bench: Bench, robot: str) -> None:
-    """Writes the status of a Deployment that has been rolled out, as its controller would."""
-    generation = (await bench.get(Kind.DEPLOYMENT, f"team-{robot}"))["metadata"]["generation"]
-    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
-    status = {"status": counts | {"observedGeneration": generation}}
-    await bench.api.patch(Kind.DEPLOYMENT, bench.namespace, f"team-{robot}", status, subresource="status")

@@ -1,17 +1,13 @@
 """The operator as a process: Postgres away, restarts, signals, two at once, the namespaces that it serves."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest
-from api_server import ApiServer
 from operator_bench import Bench, OperatorProcess, PlayedRobot, open_migrated
 from postgres_server import PostgresServer
 
 from robotgroups.store import Store, password_of
-from robotgroups_operator.api import KubernetesApi
 from robotgroups_operator.names import Kind
 
 FAILOVER = {"heartbeat": "100ms", "lease": "3s"}
@@ -26,26 +22,6 @@ async def ready(bench: Bench, store: Store) -> int:
         await bench.start_robot("team", number, await bench.start_pod("team", name))
     await bench.until_phase("team", "Ready")
     return number
-
-
-@pytest.fixture
-async def own_bench(
-    api_server: ApiServer, access: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Bench, OperatorProcess, PostgresServer]]:
-    """An operator and a Postgres of the test's own, for one namespace only."""
-    monkeypatch.setenv("KUBECONFIG", str(api_server.kubeconfig))
-    namespace = f"own-{tmp_path.name.replace('_', '-')[-30:].strip('-')}"
-    api_server.kubectl("create", "namespace", namespace)
-    postgres = PostgresServer(18)
-    await asyncio.to_thread(postgres.start)
-    (tmp_path / "dsn").write_text(postgres.dsn())
-    process = OperatorProcess(access, tmp_path / "dsn", tmp_path, namespaces=namespace)
-    process.start()
-    bench = Bench(await KubernetesApi.connect(), namespace, api_server)
-    yield bench, process, postgres
-    await bench.close()
-    process.kill()
-    postgres.destroy()
 
 
 async def test_lives_through_the_absence_of_postgres(own_bench: tuple[Bench, OperatorProcess, PostgresServer]) -> None:

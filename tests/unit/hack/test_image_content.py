@@ -47,6 +47,14 @@ def test_whatever_goes_in_changes_the_tag(root: Path, path: str, content: str) -
     assert tag(RECIPE, "base:1", root) != before
 
 
+def test_an_image_is_made_after_the_one_that_it_adds_to() -> None:
+    parts = [recipe.part for recipe in RECIPES]
+    for place, recipe in enumerate(RECIPES):
+        assert not recipe.on or recipe.on in parts[:place]
+        if recipe.on:
+            assert f"FROM ${{{recipe.on.upper()}_IMAGE}}" in (ROOT / recipe.dockerfile).read_text().splitlines()
+
+
 def test_so_does_another_base(root: Path) -> None:
     assert tag(RECIPE, "base:1", root) != tag(RECIPE, "base:2", root)
 

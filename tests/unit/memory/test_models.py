@@ -132,6 +132,10 @@ def test_the_mapping_is_the_sdks() -> None:
         "in_sync": True,
         "epoch": 3,
         "revision": 10,
+        "unembedded": 0,
+        "backfill": 0,
+        "failing_jobs": 0,
+        "job_error": None,
     }
 
 

@@ -4,6 +4,7 @@ After a wanted change: `ROBOTGROUPS_WRITE_GOLDEN=1 pytest tests/unit/operator/te
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 from operator_values import DEFAULTS, IDENTITY, group
 
 from robotgroups_operator.children import desired_children
+from robotgroups_operator.local_model import local_model_problem
 from robotgroups_operator.manifests.access import Credentials, read_credentials, secret
+from robotgroups_operator.manifests.identity import RobotDefaults
 from robotgroups_operator.manifests.scheduling import with_quick_eviction
 
 GOLDEN = Path(__file__).parents[2] / "fixtures" / "operator" / "manifests"
@@ -40,6 +43,23 @@ CASES: dict[str, dict[str, Any]] = {
         "template": FULL_TEMPLATE,
     },
     "suspended": {"active": [{"name": "first"}], "suspend": True},
+    "models": {
+        "active": [{"name": "first"}],
+        "memory": {
+            "embedding": {
+                "provider": "openai",
+                "model": "text-embedding-3-small",
+                "dimensions": 1536,
+                "apiKeySecretRef": {"name": "openai", "key": "api-key"},
+            },
+            "extraction": {
+                "provider": "openai",
+                "model": "gpt-4o-mini",
+                "tags": True,
+                "apiKeySecretRef": {"name": "other", "key": "token"},
+            },
+        },
+    },
 }
 
 
@@ -61,7 +81,7 @@ def test_secrets_are_read_as_written_and_never_printed() -> None:
     credentials = Credentials("host=db password=hunter2", "t0ken")
     manifest = secret(IDENTITY, credentials)
     assert read_credentials(manifest) == credentials
-    assert repr(credentials) == "Credentials()"
+    assert repr(credentials) == "Credentials(rotation=None)"
     assert manifest["metadata"]["name"] == "team-robotgroups"
 
 
@@ -69,7 +89,7 @@ def test_secrets_are_read_as_written_and_never_printed() -> None:
     "data", [None, {}, {"dsn": "eA=="}, {"dsn": "eA==", "token": ""}, {"dsn": "?", "token": "eA=="}]
 )
 def test_a_broken_secret_has_no_credentials(data: dict[str, str] | None) -> None:
-    assert read_credentials({"data": data}) is None
+    assert read_credentials({"metadata": {}, "data": data}) is None
 
 
 def test_a_robot_leaves_a_lost_node_soon_unless_its_template_says() -> None:
@@ -80,6 +100,50 @@ def test_a_robot_leaves_a_lost_node_soon_unless_its_template_says() -> None:
     assert with_quick_eviction(({"operator": "Exists"},)) == [{"operator": "Exists"}]
 
 
+def images(spec: dict[str, Any], defaults: RobotDefaults) -> list[str]:
+    deployments = [manifest for _, manifest in desired_children(replace(group(spec), defaults=defaults))[2:]]
+    return [body["spec"]["template"]["spec"]["containers"][0]["image"] for body in deployments]
+
+
 def test_the_image_is_the_operators_where_no_template_names_one() -> None:
-    deployment = desired_children(group(CASES["simple"]))[2][1]
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == DEFAULTS.image
+    with_model = replace(DEFAULTS, local_model_image="registry.example/robot-local:1")
+    mine = {"active": [{"name": "first"}, {"name": "mine", "template": {"image": "mine:1"}}]}
+    local = mine | {"memory": {"embedding": {"provider": "local"}}}
+    assert images(mine, DEFAULTS) == ["registry.example/robot:1", "mine:1"]
+    assert images(mine, with_model) == ["registry.example/robot:1", "mine:1"]
+    assert images(local, with_model) == ["registry.example/robot-local:1", "mine:1"]
+    assert images(local, DEFAULTS) == ["registry.example/robot:1", "mine:1"]
+
+
+def test_an_image_without_the_model_is_told() -> None:
+    spec: dict[str, Any] = {
+        "active": [{"name": "first"}, {"name": "mine", "template": {"image": "mine:1"}}],
+        "passive": [{"name": "second"}],
+        "memory": {"embedding": {"provider": "local"}},
+    }
+    problem = local_model_problem(group(spec))
+    assert problem is not None
+    assert problem.reason == "LocalModelMissing"
+    assert "the image of first, second has no model: install the operator with image.robotLocal" in problem.message
+    with_model = replace(DEFAULTS, local_model_image="registry.example/robot-local:1")
+    assert local_model_problem(replace(group(spec), defaults=with_model)) is None
+    assert local_model_problem(group(spec | {"template": {"image": "mine:1"}})) is None
+    assert local_model_problem(group(CASES["simple"])) is None
+
+
+def test_marks_are_annotations_of_the_pods() -> None:
+    marked = replace(group(CASES["full"]), marks=(("robotgroups.dev/login", "2"),))
+    deployment = desired_children(marked)[2][1]
+    metadata = deployment["spec"]["template"]["metadata"]
+    assert metadata["annotations"] == {"note": "mine", "robotgroups.dev/login": "2"}
+    digest, unmarked = (
+        body["metadata"]["annotations"] for body in (deployment, desired_children(group(CASES["full"]))[2][1])
+    )
+    assert digest != unmarked
+
+
+def test_a_request_for_rotation_is_kept_in_the_secret() -> None:
+    manifest = secret(IDENTITY, Credentials("host=db", "t0ken", rotation="monday"))
+    assert manifest["metadata"]["annotations"] == {"robotgroups.dev/rotate-credentials": "monday"}
+    assert read_credentials(manifest) == Credentials("host=db", "t0ken", rotation="monday")
+    assert "annotations" not in secret(IDENTITY, Credentials("host=db", "t0ken"))["metadata"]

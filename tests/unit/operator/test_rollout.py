@@ -18,13 +18,15 @@ DONE = {"observedGeneration": 1, "updatedReplicas": 1, "availableReplicas": 1}
 
 def found(image: dict[str, str], **status: int) -> dict[Kind, tuple[dict[str, Any], ...]]:
     """The children as they were made with another image for each robot."""
+    first, second = ({"name": name, "template": {"image": image[name]}} for name in ("first", "second"))
+    return made({"active": [first], "passive": [second]}, **status)
+
+
+def made(spec: dict[str, Any], **status: int) -> dict[Kind, tuple[dict[str, Any], ...]]:
+    """The children as they were made for a spec."""
     children: dict[Kind, tuple[dict[str, Any], ...]] = {}
-    for kind, manifest in desired_children(group(SPEC)):
-        body: dict[str, Any] = manifest | {"metadata": manifest["metadata"] | {"uid": "u", "generation": 1}}
-        if kind is Kind.DEPLOYMENT:
-            body["status"] = DONE | status
-            name = body["metadata"]["labels"]["robotgroups.dev/robot"]
-            body["spec"]["template"]["spec"]["containers"][0]["image"] = image[name]
+    for kind, manifest in desired_children(group(spec)):
+        body = manifest | {"metadata": manifest["metadata"] | {"uid": "u", "generation": 1}, "status": DONE | status}
         children[kind] = (*children.get(kind, ()), body)
     return children
 
@@ -66,6 +68,13 @@ def test_robots_that_are_not_well_at_once() -> None:
 
 def test_nobody_while_postgres_is_away() -> None:
     assert restarted(None, found({"first": "old", "second": "old"})) == ([], 2)
+
+
+def test_what_is_wanted_no_more_restarts_one_by_one_too() -> None:
+    """An entry that the template has lost differs in nothing that is wanted."""
+    children = made(SPEC | {"template": {"image": "new", "env": [{"name": "A", "value": "1"}]}})
+    assert restarted(WELL, children) == (["team-second"], 1)
+    assert restarted(None, children) == ([], 2)
 
 
 def test_a_change_that_restarts_nobody_does_not_wait() -> None:

@@ -4,8 +4,24 @@ from datetime import timedelta
 
 import pytest
 
-from robotgroups.models import FailoverMode, GroupSettings, Retention
-from robotgroups_operator.spec import GroupSpec, SpecError, Template, camel, parse_duration, parse_spec
+from robotgroups.embedding import EmbeddingProvider
+from robotgroups.extraction import ExtractionProvider
+from robotgroups.models import Eviction, FailoverMode, Retention
+from robotgroups_operator.spec import (
+    Embedding,
+    Expiry,
+    Extraction,
+    Failover,
+    GroupSpec,
+    Memory,
+    SecretKey,
+    SpecError,
+    Template,
+    camel,
+    parse_age,
+    parse_duration,
+    parse_spec,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +38,25 @@ def test_refuses_other_durations_and_names_the_field(text: str) -> None:
         parse_duration(text, "spec.failover.lease")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1s", timedelta(seconds=1)),
+        ("30m", timedelta(minutes=30)),
+        ("12h", timedelta(hours=12)),
+        ("999999d", timedelta(days=999999)),
+    ],
+)
+def test_reads_ages(text: str, expected: timedelta) -> None:
+    assert parse_age(text, "spec.memory.expiry.after") == expected
+
+
+@pytest.mark.parametrize("text", ["", "0d", "3", "500ms", "1.5h", "90 d", "-3d", "1w", "1000000d"])
+def test_refuses_other_ages_and_names_the_field(text: str) -> None:
+    with pytest.raises(SpecError, match=r"spec\.memory\.expiry\.after is .*: write a whole number and a unit"):
+        parse_age(text, "spec.memory.expiry.after")
+
+
 def test_an_empty_spec_has_the_defaults() -> None:
     assert parse_spec({}) == GroupSpec()
 
@@ -34,7 +69,21 @@ def test_reads_everything() -> None:
             "replicas": 2,
             "maxTokens": 9,
             "suspend": True,
-            "memory": {"retention": "Delete", "language": "german"},
+            "memory": {
+                "space": "shared",
+                "retention": "Delete",
+                "expiry": {"after": "90d", "keep": 1000},
+                "eviction": "lru",
+                "language": "german",
+                "embedding": {
+                    "provider": "openai",
+                    "model": "bge-m3",
+                    "dimensions": 1024,
+                    "baseURL": "http://ollama:11434/v1",
+                    "apiKeySecretRef": {"name": "llm", "key": "token"},
+                },
+                "extraction": {"provider": "openai", "model": "qwen", "tags": True},
+            },
             "failover": {"mode": "Manual", "heartbeat": "200ms", "lease": "2s"},
             "template": {"env": [{"name": "A", "value": "1"}], "nodeSelector": {"disk": "ssd"}},
         }
@@ -43,21 +92,32 @@ def test_reads_everything() -> None:
     assert [robot.name for robot in spec.active_robots] == ["a", "worker-0", "worker-1"]
     assert spec.active[0].template == Template(image="x", termination_grace_period_seconds=5)
     assert spec.template.env == ({"name": "A", "value": "1"},)
-    assert spec.settings("uid") == GroupSettings(
-        max_tokens=9,
-        language="german",
-        heartbeat_ms=200,
-        lease_ms=2000,
-        failover_mode=FailoverMode.MANUAL,
+    assert (spec.max_tokens, spec.suspend) == (9, True)
+    assert spec.failover == Failover(FailoverMode.MANUAL, timedelta(milliseconds=200), timedelta(seconds=2))
+    assert spec.memory == Memory(
+        space="shared",
         retention=Retention.DELETE,
-        suspended=True,
-        resource_uid="uid",
+        expiry=Expiry(timedelta(days=90), 1000),
+        eviction=Eviction.LRU,
+        language="german",
+        embedding=Embedding(
+            EmbeddingProvider.OPENAI, "bge-m3", 1024, "http://ollama:11434/v1", SecretKey("llm", "token")
+        ),
+        extraction=Extraction(ExtractionProvider.OPENAI, "qwen", tags=True),
     )
 
 
 @pytest.mark.parametrize(
     "raw",
-    [{"active": [{}]}, {"replicas": "many"}, {"failover": {"mode": "Never"}}, {"memory": {"retention": "Perhaps"}}],
+    [
+        {"active": [{}]},
+        {"replicas": "many"},
+        {"failover": {"mode": "Never"}},
+        {"memory": {"retention": "Perhaps"}},
+        {"memory": {"eviction": "random"}},
+        {"memory": {"embedding": {"provider": "cohere"}}},
+        {"memory": {"embedding": {"apiKeySecretRef": {"name": "llm"}}}},
+    ],
 )
 def test_what_the_schema_refuses_is_an_error_of_its_own(raw: dict[str, object]) -> None:
     with pytest.raises(SpecError, match="spec cannot be read"):
@@ -89,3 +149,4 @@ def test_a_robots_template_overrides_field_by_field() -> None:
 
 def test_names_are_camel_case() -> None:
     assert camel("termination_grace_period_seconds") == "terminationGracePeriodSeconds"
+    assert camel("base_url") == "baseURL"

@@ -199,6 +199,26 @@ def test_every_robot_says_what_is_wrong_with_it(known: Any, found: Any, expected
     assert robots[1].get("message") == expected
 
 
+@pytest.mark.parametrize(
+    ("waiting", "expected"),
+    [
+        ({}, "Postgres answers"),
+        ({"unembedded": 1}, "Postgres answers; not embedded yet: 1 memory"),
+        (
+            {"unembedded": 2, "failing_jobs": 2, "job_error": "the endpoint http://ollama refused the key"},
+            "Postgres answers; not embedded yet: 2 memories; tried in vain, and tried again: "
+            "the endpoint http://ollama refused the key",
+        ),
+        ({"backfill": 12}, "Postgres answers; still to be embedded by the new model: 12 memories"),
+    ],
+)
+def test_what_waits_to_be_embedded_is_told(waiting: dict[str, Any], expected: str) -> None:
+    seen = observation(memory=memory(FIRST, SECOND, **waiting))
+    assert message(seen, "MemoryAvailable") == expected
+    assert conditions(seen)["MemoryAvailable"] == ("True", "Connected")
+    assert compute_status(seen)["unembedded"] == waiting.get("unembedded", 0)
+
+
 def test_the_whole_status() -> None:
     last = Failover(
         1, "failover", "first", "second", "killed", "operator", 3, 6, NOW, NOW + timedelta(milliseconds=12.4)
@@ -234,6 +254,7 @@ def test_the_whole_status() -> None:
         "workingMemoryTokens": 400,
         "maxTokens": 8000,
         "tokenUtilization": 0.05,
+        "unembedded": 0,
         "inSync": True,
         "syncStats": {"nodesSynced": 5, "evictionsSynced": 1, "notificationsReceived": 9},
         "robots": [

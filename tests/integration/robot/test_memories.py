@@ -75,7 +75,7 @@ async def test_recall_by_a_body_filters_explains_and_scores(running: Group) -> N
     assert await ids_by_recall(client, "fox", tags=["n"], limit=3) == ids[:3]
     assert await ids_by_recall(client, "fox", originators=["standby"]) == []
     assert await ids_by_recall(client, "fox within the past hour", timeframe="auto") == ids
-    by_query = await ok(await client.get("/v1/recall", params={"q": "fox", "scope": ["user=u1"]}))
+    by_query = await ok(await client.get("/v1/recall", params={"q": "fox", "scope": '{"user": "u1"}'}))
     assert ([m["id"] for m in by_query["memories"]], by_query["unembedded"]) == ([ids[1], ids[3]], None)
     assert by_query["memories"][0]["parts"] is None
     body = {"query": "fox", "tags": ["n:2"], "relevance": {"tags": 1.0, "similarity": 0}, "explain": True}
@@ -193,9 +193,9 @@ async def test_a_context_of_one_scope(running: Group) -> None:
         return last in (await client.get("/v1/context")).json()["memory_ids"]
 
     await until(cached, "the standby has them")
-    made = await ok(await client.get("/v1/context", params={"scope": ["user=u1", "topic=talk"]}))
+    made = await ok(await client.get("/v1/context", params={"scope": '{"user": "u1", "topic": "talk"}'}))
     assert made["text"] == "what u1 said"
-    assert (await ok(await client.get("/v1/context", params={"scope": "user=nobody"})))["text"] == ""
+    assert (await ok(await client.get("/v1/context", params={"scope": '{"user": "nobody"}'})))["text"] == ""
 
 
 async def test_changes_that_are_gone_are_told_before_the_stream(running: Group) -> None:

@@ -27,7 +27,7 @@ from robotgroups.errors import ArgumentError
 from robotgroups.limits import check_scope, check_time
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
 from robotgroups.recall import Recalled
-from robotgroups.remembering import NewMemory, scope_texts
+from robotgroups.remembering import NewMemory
 from robotgroups.service import DEADLINE_S, Service, error_of
 from robotgroups.updating import HISTORY, UNCHANGED, Expiry, MemoryVersion, Patch, Updated
 
@@ -197,7 +197,7 @@ class AsyncClient(ConnectionCalls):
         if max_tokens is not None:
             parameters["max_tokens"] = max_tokens
         if scope:
-            parameters["scope"] = scope_texts(scope)
+            parameters["scope"] = json.dumps(check_scope(scope))
         answer = await self._service.ask("GET", "/v1/context", params=parameters)
         return Context(answer["text"], answer["tokens"], tuple(answer["memory_ids"]), answer["revision"])
 

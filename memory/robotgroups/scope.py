@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from robotgroups.errors import InvalidScopeError, NotPermittedError
+from robotgroups.errors import NotPermittedError
 from robotgroups.limits import check_scope, shown
 from robotgroups.memories import Memory
 
@@ -42,15 +42,3 @@ def within(own: Mapping[str, str], asked: Mapping[str, str] | None) -> dict[str,
             f"the token is limited to the scope {shown(dict(own))}: leave scope out, or give one that has all of it"
         )
     return wanted
-
-
-def parse(texts: Iterable[str]) -> dict[str, str]:
-    """Read a scope written as ``key=value`` texts. InvalidScopeError, also for a key that is given two values."""
-    scope: dict[str, str] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign:
-            raise InvalidScopeError(f"scope {shown(text)} must be written key=value")
-        if scope.setdefault(key, value) != value:
-            raise InvalidScopeError(f"scope's key {shown(key)} is given two values")
-    return check_scope(scope)

@@ -3,17 +3,14 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from pydantic import JsonValue
 
-from robotgroups import limits
-from robotgroups import scope as scopes
-from robotgroups.errors import InvalidScopeError
 from robotgroups_robot.problems import MEDIA_TYPE
 from robotgroups_robot.runtime import Runtime
-from robotgroups_robot.schemas import ProblemBody, Text
+from robotgroups_robot.schemas import ProblemBody
 
 
 async def _runtime(request: Request) -> Runtime:
@@ -25,25 +22,11 @@ async def _runtime(request: Request) -> Runtime:
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 MemoryId = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1)]
-ScopeQuery = Annotated[
-    list[Text] | None,
-    Query(
-        max_length=limits.MAX_SCOPE_KEYS, description="only memories that belong to it: `key=value`; may be repeated"
-    ),
-]
 
 
 def one_of(choices: type[StrEnum]) -> dict[str, JsonValue]:
     """For OpenAPI alone: the library refuses any other, by name."""
     return {"enum": [choice.value for choice in choices]}
-
-
-def scope_of(texts: list[str] | None) -> dict[str, str]:
-    """The scope of a query. Raises RequestValidationError, which names the parameter."""
-    try:
-        return scopes.parse(texts or ())
-    except InvalidScopeError as error:
-        raise wrong_parameter("scope", str(error)) from error
 
 
 def wrong_parameter(name: str, message: str) -> RequestValidationError:

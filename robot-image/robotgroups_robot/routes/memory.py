@@ -16,8 +16,9 @@ from robotgroups_robot import memory_schemas as bodies
 from robotgroups_robot import schemas
 from robotgroups_robot.auth import access_of, reached, scope_aware
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType, of_error
-from robotgroups_robot.routes.common import TOKEN, MemoryId, RuntimeDep, ScopeQuery, answers_with, one_of, scope_of
+from robotgroups_robot.routes.common import TOKEN, MemoryId, RuntimeDep, answers_with, one_of
 from robotgroups_robot.routes.direct import JSON, DirectRoute, answer
+from robotgroups_robot.routes.scoping import ScopeText, parse_scope
 
 router = APIRouter(prefix="/v1", tags=["memory"], dependencies=[TOKEN])
 
@@ -191,14 +192,14 @@ async def context(
         schemas.Text | None,
         Query(max_length=limits.MAX_QUERY_CHARACTERS, description="memories that share a word with it come first"),
     ] = None,
-    scope: ScopeQuery = None,
+    scope: ScopeText = None,
 ) -> Response:
     """The working memory as text for a prompt, within a token budget (by default the group's).
 
     In the strategy's order, as far as it fits; with a query its best matches (BM25) first. What has expired is left
     out.
     """
-    wanted = scope_of(scope)
+    wanted = parse_scope(scope)
     robot = runtime.serving_robot()
     await robot.caught_up()  # with what was acknowledged here
     made = reached(request, robot).context(strategy=strategy, max_tokens=max_tokens, query=query, scope=wanted)

@@ -15,13 +15,12 @@ from robotgroups_robot.auth import reached, scope_aware
 from robotgroups_robot.routes.common import (
     TOKEN,
     RuntimeDep,
-    ScopeQuery,
     answers_with,
     one_of,
-    scope_of,
     wrong_parameter,
 )
 from robotgroups_robot.routes.direct import JSON, DirectRoute
+from robotgroups_robot.routes.scoping import ScopeText, parse_scope
 
 router = APIRouter(prefix="/v1", tags=["memory"], dependencies=[TOKEN])
 direct = APIRouter(prefix="/v1", tags=["memory"], dependencies=[TOKEN], route_class=DirectRoute)
@@ -69,11 +68,11 @@ async def recall_by_query(
     strategy: Annotated[schemas.Text, Query(max_length=64, json_schema_extra=one_of(RecallStrategy))] = "fulltext",
     tag: Annotated[schemas.Tags | None, Query(description="every tag must match; may be repeated")] = None,
     metadata: Annotated[schemas.Text | None, Query(description="a JSON object that the memory's must contain")] = None,
-    scope: ScopeQuery = None,
+    scope: ScopeText = None,
     timeframe: Annotated[schemas.Text | None, Query(max_length=200)] = None,
 ) -> Response:
     """Search long-term memory, best match first. For what it has no parameter for, there is POST /v1/recall."""
-    given, wanted = parse_metadata(metadata), scope_of(scope)
+    given, wanted = parse_metadata(metadata), parse_scope(scope)
     robot = reached(request, runtime.serving_robot())
     return _answer(
         await robot.recall(

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Query
-from fastapi.exceptions import RequestValidationError
 
 from robotgroups.errors import InvalidScopeError
 from robotgroups.limits import check_scope
 from robotgroups_robot import schemas
+from robotgroups_robot.routes.common import wrong_parameter
 
 ScopeText = Annotated[
     schemas.Text | None, Query(description='a JSON object such as `{"user": "u1"}`: only what belongs to all of it')
@@ -23,10 +23,6 @@ def parse_scope(text: str | None) -> Mapping[str, str]:
     try:
         return check_scope(json.loads(text))
     except InvalidScopeError as error:
-        raise _wrong(str(error)) from error
+        raise wrong_parameter("scope", str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"is no JSON: {error}") from error
-
-
-def _wrong(message: str) -> RequestValidationError:
-    return RequestValidationError([{"loc": ("query", "scope"), "msg": message, "type": "value_error"}])
+        raise wrong_parameter("scope", f"is no JSON: {error}") from error

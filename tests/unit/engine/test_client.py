@@ -332,7 +332,7 @@ async def test_the_other_calls() -> None:
         assert await client.restore(7) == Revised(7, 5, 1)
         assert await client.clear_working_memory() == 2
         await client.context(scope={"user": "a=b", "topic": "t"})
-        assert parse_qs(asked[-1]) == {"strategy": ["balanced"], "scope": ["topic=t", "user=a=b"]}
+        assert parse_qs(asked[-1]) == {"strategy": ["balanced"], "scope": ['{"topic": "t", "user": "a=b"}']}
 
 
 async def test_pins_and_the_life_of_a_memory() -> None:

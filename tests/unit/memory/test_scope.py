@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robotgroups.errors import InvalidScopeError, NotPermittedError
-from robotgroups.scope import belongs, parse, within
+from robotgroups.scope import belongs, within
 
 OWN = {"user": "u1"}
 SCOPES = st.dictionaries(st.sampled_from(["user", "topic", "team"]), st.sampled_from(["a", "b"]))
@@ -42,16 +42,3 @@ def test_whatever_is_permitted_finds_nothing_outside(
         return
     if belongs(memory, wanted):
         assert belongs(memory, own)
-
-
-def test_a_scope_is_written_as_keys_and_values() -> None:
-    assert parse(["user=u1", "topic=a=b", "user=u1"]) == {"topic": "a=b", "user": "u1"}
-    assert parse([]) == {}
-    for texts, message in [
-        (["user"], "'user' must be written key=value"),
-        (["user=u1", "user=u2"], "'user' is given two values"),
-        (["=u1"], "scope's key ''"),
-        (["user="], "1 to 256 characters"),
-    ]:
-        with pytest.raises(InvalidScopeError, match=message):
-            parse(texts)

@@ -7,6 +7,7 @@ later: of these nothing is left, in the feed or here. It refuses a gap rather th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from robotgroups.errors import RobotGroupsError
@@ -27,6 +28,7 @@ class Cache:
         self._roles: dict[str, RobotRole] = dict(snapshot.roles)
         self._memories = {m.id: m for m in sorted(snapshot.working_memory, key=lambda m: m.id)}
         self.tokens = sum(m.tokens for m in self._memories.values())
+        self._expiring = {m.id for m in self._memories.values() if m.expires_at is not None}
 
     @classmethod
     def empty(cls) -> Cache:
@@ -37,6 +39,11 @@ class Cache:
     def memories(self) -> Mapping[int, Memory]:
         """The working set by id, oldest first."""
         return MappingProxyType(self._memories)
+
+    def living(self, now: datetime) -> list[Memory]:
+        """The working set without what has expired at ``now``: nobody waits for its removal. Oldest first."""
+        held = list(self._memories.values())
+        return [m for m in held if not m.expired(now)] if self._expiring else held
 
     @property
     def roles(self) -> Mapping[str, RobotRole]:
@@ -81,8 +88,11 @@ class Cache:
         if next(reversed(self._memories)) != max(self._memories):  # an older memory comes back: keep the order by id
             self._memories = dict(sorted(self._memories.items()))
         self.tokens += memory.tokens
+        if memory.expires_at is not None:
+            self._expiring.add(memory.id)
 
     def _remove(self, ids: Iterable[int]) -> None:
         for memory_id in ids:
             if (memory := self._memories.pop(memory_id, None)) is not None:
                 self.tokens -= memory.tokens
+                self._expiring.discard(memory_id)

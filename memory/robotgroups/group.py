@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -200,7 +200,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
 
     async def working_memory(self) -> list[Memory]:
         """The shared working set, oldest first."""
-        return list((await self._store.snapshot(self._group_id)).working_memory)
+        now = datetime.now(UTC)
+        return [m for m in (await self._store.snapshot(self._group_id)).working_memory if not m.expired(now)]
 
     async def context(
         self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
@@ -213,12 +214,13 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         """
         chosen = strategy_named(strategy)
         snapshot = await self._store.snapshot(self._group_id)
+        now = datetime.now(UTC)
         return assemble(
-            snapshot.working_memory,
+            [m for m in snapshot.working_memory if not m.expired(now)],
             strategy=chosen,
             max_tokens=snapshot.max_tokens if max_tokens is None else max_tokens,
             revision=snapshot.revision,
-            now=datetime.now(UTC),
+            now=now,
             prepared=self._prepared,
             query=query,
         )
@@ -236,6 +238,15 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
             None,
             lambda robot, tenure: self._store.restore(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
+
+    async def erase(
+        self, ids: int | Iterable[int] | None = None, *, scope: Mapping[str, str] | None = None, tags: Iterable[str] = ()
+    ) -> int:
+        """Remove memories for good: see ``LifecycleVerbs``."""
+        try:
+            return await super().erase(ids, scope=scope, tags=tags)
+        finally:
+            self._prepared = Prepared(self._tokenizer)  # keeps nothing of them
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; long-term memory stays. Returns how many left it."""
@@ -363,6 +374,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
             models=self._models,
         )
         await robot.start()
+        robot.on_forgotten = lambda memory_id: self._prepared.forget(memory_id)
         self._hosted[name] = robot
 
     async def _join(self, name: str, role: Role) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -34,7 +34,8 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         self._models = models
         self._store = store
         self._group_id = group_id
-        self._replica = Replica(store, group_id)
+        self._replica = Replica(store, group_id, self._forgotten)
+        self.on_forgotten: Callable[[int], None] = lambda _: None  # who else keeps what was made of a memory
         self._tokenizer = tokens.DEFAULT
         self._prepared = Prepared(self._tokenizer)
         self._writer = store.writer(group_id)
@@ -105,8 +106,15 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         """Read what the cache lacks; returns how many memories that brought in. MemoryUnavailableError."""
         return await self._replica.catch_up()
 
+    async def check_feed(self, after: int) -> None:
+        """Raise PrunedError when the change that follows a revision is gone."""
+        await self._replica.check_feed(after)
+
     def events(self, after: int) -> AsyncGenerator[Change, None]:
-        """Changes after a revision, until the robot ends (ReplacedError). A slow reader hurts nobody."""
+        """Changes after a revision, until the robot ends (ReplacedError) or the next are gone (PrunedError).
+
+        A slow reader hurts nobody.
+        """
         return self._replica.events(after)
 
     # -- memory ------------------------------------------------------------------------------------------------------
@@ -176,7 +184,7 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
     async def working_memory(self) -> list[Memory]:
         """The working set, oldest first, with at least everything that was acknowledged here."""
         await self.caught_up()
-        return list(self.cache.memories.values())
+        return self.cache.living(datetime.now(UTC))
 
     def context(
         self, *, strategy: str = "balanced", max_tokens: int | None = None, query: str | None = None
@@ -191,12 +199,13 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         """
         if self._prepared.tokenizer != self._tokenizer:
             self._prepared = Prepared(self._tokenizer)
+        now = datetime.now(UTC)
         return contexts.assemble(
-            self.cache.memories.values(),
+            self.cache.living(now),
             strategy=contexts.strategy_named(strategy),
             max_tokens=self.cache.max_tokens if max_tokens is None else max_tokens,
             revision=self.cache.revision,
-            now=datetime.now(UTC),
+            now=now,
             prepared=self._prepared,
             query=query,
         )
@@ -224,6 +233,10 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
 
     def _acknowledge(self, revision: int) -> None:
         self._replica.acknowledge(revision)
+
+    def _forgotten(self, memory_id: int) -> None:
+        self._prepared.forget(memory_id)
+        self.on_forgotten(memory_id)
 
     def _claim(self) -> int:
         if self.role is not Role.ACTIVE:

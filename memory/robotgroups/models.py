@@ -178,6 +178,10 @@ class Memory:
             parts=data.get("parts"),
         )
 
+    def expired(self, now: datetime) -> bool:
+        """Whether it is not to be shown any more at ``now``: it is about to be removed."""
+        return self.expires_at is not None and self.expires_at <= now
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``from_json`` reads, with ``score`` when recall gave one."""
         data: dict[str, Any] = {

@@ -70,6 +70,16 @@ class Prepared:
             self._memories, self._items = given, [i for i in self._known.values() if i.text]
         return self._items
 
+    def forget(self, memory_id: int) -> None:
+        """Keep nothing of a memory that was forgotten or erased."""
+        if self._known.pop(memory_id, None) is None:
+            return
+        self._memories = [m for m in self._memories if m.id != memory_id]
+        self._items = [i for i in self._items if i.id != memory_id]
+        if self._index is not None:
+            self._index.update({item.id: item.text for item in self._items})
+            self._indexed = self._items
+
     def scores(self, query: str) -> dict[int, float]:
         """How well the last memories match a query: BM25 by id, of those that share a word with it."""
         if self._index is None:

@@ -25,6 +25,7 @@ class ProblemType(Enum):
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The resource does not take this method")
     NOT_ACTIVE = ("not-active", 409, "This robot is not active")
     NO_PASSIVE_ROBOT = ("no-passive-robot", 409, "No passive robot can take over")
+    PRUNED = ("pruned", 410, "The changes asked for are gone")
     CONTENT_TOO_LARGE = ("content-too-large", 413, "The request is too large")
     INVALID_REQUEST = ("invalid-request", 422, "The request is not valid")
     IDEMPOTENCY_CONFLICT = ("idempotency-conflict", 422, "The idempotency key was used for something else")
@@ -111,6 +112,8 @@ def of_error(error: errors.RobotGroupsError) -> Problem:
         return not_active(str(error), error.active)
     if isinstance(error, errors.NoActiveRobotError):
         return Problem(ProblemType.NO_ACTIVE_ROBOT, str(error), {"active": []})
+    if isinstance(error, errors.PrunedError):
+        return Problem(ProblemType.PRUNED, str(error), {"oldest": error.pruned_to + 1})
     for kind, problem_type in _OF_ERROR:
         if isinstance(error, kind):
             return Problem(problem_type, str(error))

@@ -214,3 +214,4 @@ class ProblemBody(BaseModel):
     detail: str
     active: Annotated[list[str] | None, Field(description="the active robots (409 and 503 of a write)")] = None
     errors: Annotated[list[Mapping[str, str]] | None, Field(description="each wrong value (422)")] = None
+    oldest: Annotated[int | None, Field(description="the first revision that can be had (410)")] = None

@@ -26,6 +26,7 @@ _TITLES = {
     401: "The token is missing or wrong",
     404: "There is no such memory",
     409: "Roles do not allow it now; `active` names the active robots",
+    410: "The changes asked for are gone; `oldest` is the first that can be had",
     413: "The request, or its content, is too large",
     422: "A value is wrong; `errors` names each",
     501: "This version does not have what was asked for",

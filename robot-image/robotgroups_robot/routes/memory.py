@@ -1,6 +1,7 @@
 """Memory: remember, recall, working memory, context, forget and restore."""
 
 import json
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -131,7 +132,8 @@ async def working_memory(runtime: RuntimeDep) -> Response:
     robot = runtime.serving_robot()
     await robot.caught_up()  # with what was acknowledged here
     cache = robot.cache
-    held = schemas.WorkingMemory(cache.revision, cache.tokens, cache.max_tokens, list(cache.memories.values()))
+    living = cache.living(datetime.now(UTC))
+    held = schemas.WorkingMemory(cache.revision, sum(m.tokens for m in living), cache.max_tokens, living)
     return Response(schemas.WORKING_MEMORY.dump_json(held), media_type=JSON)
 
 

@@ -38,9 +38,7 @@ async def _feeding(runtime: RuntimeDep) -> HostedRobot:
     return runtime.serving_robot()
 
 
-@router.get("/events", response_class=EventSourceResponse, responses=answers_with())
-async def change_feed(
-    runtime: RuntimeDep,
+async def _start(
     robot: Annotated[HostedRobot, Depends(_feeding)],
     after: Annotated[
         int | None, Query(ge=0, le=2**63 - 1, description="a revision; by default the present one")
@@ -48,9 +46,24 @@ async def change_feed(
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="the last revision seen: a client that reconnects sends it")
     ] = None,
-) -> AsyncIterator[ServerSentEvent]:
-    """Follow the group's changes as server-sent events; an event's id is its revision, without gaps."""
+) -> int:
+    """Where the feed begins. PrunedError, before the answer begins, when what follows is gone."""
     start = events.start_after(after, last_event_id, robot.revision)
+    await robot.check_feed(start)
+    return start
+
+
+@router.get("/events", response_class=EventSourceResponse, responses=answers_with(410))
+async def change_feed(
+    runtime: RuntimeDep,
+    robot: Annotated[HostedRobot, Depends(_feeding)],
+    start: Annotated[int, Depends(_start)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow the group's changes as server-sent events; an event's id is its revision, without gaps.
+
+    Old changes are pruned once every robot has applied them: who asks for those starts from the working memory, and
+    goes on after its revision. A memory that was erased since is told of as `{"id": …, "erased": true}`.
+    """
     async for event in events.feed(robot, start, runtime.ending):
         yield event
 

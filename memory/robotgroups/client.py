@@ -22,6 +22,7 @@ from tenacity.wait import wait_random_exponential
 
 from robotgroups import errors
 from robotgroups import timeframe as timeframes
+from robotgroups.client_lifecycle import LifecycleCalls
 from robotgroups.context import Context
 from robotgroups.draft import Draft
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
@@ -55,7 +56,7 @@ class _AgainError(errors.ServiceError):
     """An answer that another try may change."""
 
 
-class AsyncClient:
+class AsyncClient(LifecycleCalls):
     """Talks to a group through its Service (or to one robot): ``AsyncClient("http://customer-support", token)``.
 
     ``deadline`` is how long, in seconds, a call goes on trying. What it could not do by then is raised as the last
@@ -178,6 +179,7 @@ class AsyncClient:
         """Changes after a revision (None: from now on), without end and without gaps, over lost connections (M5).
 
         Raises:
+            PrunedError: the next ones are gone; start from the working memory.
             MemoryUnavailableError, ServiceError: no connection to the feed for a whole deadline.
 
         """
@@ -276,6 +278,8 @@ def _error_of(answer: httpx.Response) -> errors.RobotGroupsError:
     slug = str(problem.get("type", "")).removeprefix(_PROBLEM)
     if answer.status_code in _RETRIED or slug == "not-active":
         return _AgainError(detail, answer.status_code, problem)
+    if slug == "pruned":
+        return errors.PrunedError(detail, int(problem["oldest"]) - 1)
     if slug in _ERRORS:
         return _ERRORS[slug](detail)
     return errors.ServiceError(f"{answer.status_code}: {detail}", answer.status_code, problem)

@@ -46,8 +46,7 @@ class LifecycleCalls(ABC):
 
         """
         patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at)
-        body = {name: value for name, value in patch.as_json(None).items()}
-        answer = await self._ask("PATCH", f"/v1/memories/{memory_id}", json=body)
+        answer = await self._ask("PATCH", f"/v1/memories/{memory_id}", json=patch.as_json())
         return Updated(**{field.name: answer[field.name] for field in fields(Updated)})
 
     async def history(self, memory_id: int, *, limit: int = HISTORY) -> list[MemoryVersion]:

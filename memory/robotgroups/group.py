@@ -240,13 +240,17 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
         )
 
     async def erase(
-        self, ids: int | Iterable[int] | None = None, *, scope: Mapping[str, str] | None = None, tags: Iterable[str] = ()
+        self,
+        ids: int | Iterable[int] | None = None,
+        *,
+        scope: Mapping[str, str] | None = None,
+        tags: Iterable[str] = (),
     ) -> int:
         """Remove memories for good: see ``LifecycleVerbs``."""
         try:
             return await super().erase(ids, scope=scope, tags=tags)
         finally:
-            self._prepared = Prepared(self._tokenizer)  # keeps nothing of them
+            self._prepared.clear()
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; long-term memory stays. Returns how many left it."""
@@ -374,7 +378,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs):
             models=self._models,
         )
         await robot.start()
-        robot.on_forgotten = lambda memory_id: self._prepared.forget(memory_id)
+        robot.on_forgotten = self._prepared.forget
         self._hosted[name] = robot
 
     async def _join(self, name: str, role: Role) -> None:

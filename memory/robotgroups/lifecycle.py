@@ -42,7 +42,10 @@ class LifecycleVerbs(Verbs):
             NotActiveError, NoActiveRobotError, MemoryUnavailableError.
 
         """
-        patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at)
+        return await self.apply(memory_id, Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at))
+
+    async def apply(self, memory_id: int, patch: Patch) -> Updated:
+        """Update a memory by a checked patch. Errors as ``update``, but those of the values."""
         done = await self._written(
             lambda robot, tenure: self._store.update(
                 self._group_id, robot=robot, tenure=tenure, memory_id=memory_id, patch=patch, tokenizer=self._tokenizer
@@ -76,14 +79,15 @@ class LifecycleVerbs(Verbs):
 
         """
         erasure = Erasure.checked(ids, scope=scope, tags=tags)
-        done = await self._erase(erasure, 0)
+        done = await self.erase_batch(erasure)
         count = done.count
         while done.last is not None:
-            done = await self._erase(erasure, done.last)
+            done = await self.erase_batch(erasure, done.last)
             count += done.count
         return count
 
-    async def _erase(self, erasure: Erasure, after: int) -> Erased:
+    async def erase_batch(self, erasure: Erasure, after: int = 0) -> Erased:
+        """Erase the first of them with ids above ``after``, in one transaction; go on after ``last``."""
         done = await self._written(
             lambda robot, tenure: self._store.erase(
                 self._group_id, robot=robot, tenure=tenure, erasure=erasure, after=after

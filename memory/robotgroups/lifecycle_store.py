@@ -42,7 +42,7 @@ class LifecycleStore(Pool):
         """
         row = await self._row(
             "SELECT * FROM robotgroups.update_memory(%s, %s, %s, %s::bigint, %s)",
-            (group_id, robot, tenure, memory_id, Jsonb(patch.as_json(tokenizer))),
+            (group_id, robot, tenure, memory_id, Jsonb(patch.for_sql(tokenizer))),
         )
         return Updated(id=memory_id, **row)
 

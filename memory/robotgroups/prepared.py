@@ -70,6 +70,10 @@ class Prepared:
             self._memories, self._items = given, [i for i in self._known.values() if i.text]
         return self._items
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._memories, self._known, self._items, self._index, self._indexed = [], {}, [], None, []
+
     def forget(self, memory_id: int) -> None:
         """Keep nothing of a memory that was forgotten or erased."""
         if self._known.pop(memory_id, None) is None:

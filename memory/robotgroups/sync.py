@@ -17,6 +17,7 @@ from robotgroups.errors import ClosedError
 from robotgroups.extraction import ExtractionConfig
 from robotgroups.group import AsyncRobotGroup, Channel
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
+from robotgroups.sync_lifecycle import LifecycleFace
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,12 +63,14 @@ class _Loop:
         self._loop.close()
 
 
-class RobotGroup:
+class RobotGroup(LifecycleFace):
     """A robot group (design §5): HTM's surface. ``shutdown`` it, or use it as a context manager.
 
     It hosts the robots that it names in this process; naming none, it only opens the group. See ``AsyncRobotGroup`` for
     what each method does and raises: they are the same.
     """
+
+    _loop: _Loop
 
     def __init__(
         self,
@@ -102,6 +105,10 @@ class RobotGroup:
         self._open = True
         # after embedded.start, which registers the end of Postgres: this is to come before that
         atexit.register(self.shutdown)
+
+    @property
+    def _connected(self) -> AsyncRobotGroup:
+        return self._group
 
     def shutdown(self) -> None:
         """End the presence of this process's robots; roles stay. Safe to call twice."""
@@ -274,13 +281,19 @@ class RobotGroup:
         return bool(self.status()["in_sync"])
 
 
-class Client:
+class Client(LifecycleFace):
     """A group's Service, synchronously: see ``AsyncClient``, whose methods these are."""
+
+    _loop: _Loop
 
     def __init__(self, url: str, token: str, *, deadline: float = DEADLINE_S) -> None:
         self._client = AsyncClient(url, token, deadline=deadline)
         self._loop = _Loop(f"client of {url}")
         self._open = True
+
+    @property
+    def _connected(self) -> AsyncClient:
+        return self._client
 
     def close(self) -> None:
         """Close the connections. Safe to call twice."""

@@ -63,11 +63,16 @@ class Patch:
             raise ArgumentError("an update changes something: give content, tags, metadata or expires_at")
         return patch
 
-    def as_json(self, tokenizer: str) -> dict[str, Any]:
-        """Return the object that SQL's ``update_memory`` takes: what stays is not in it."""
+    def for_sql(self, tokenizer: str) -> dict[str, Any]:
+        """Return the object that SQL's ``update_memory`` takes: the HTTP API's, with the tokens of new content."""
+        counted = {} if self.content is None else {"tokens": tokens.count(self.content, tokenizer)}
+        return self.as_json() | counted
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that the HTTP API takes: what stays is not in it."""
         data: dict[str, Any] = {}
         if self.content is not None:
-            data |= {"content": self.content, "tokens": tokens.count(self.content, tokenizer)}
+            data["content"] = self.content
         if self.tags is not None:
             data["tags"] = list(self.tags)
         if self.metadata is not None:

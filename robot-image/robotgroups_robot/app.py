@@ -14,7 +14,7 @@ from robotgroups_robot.access import AccessLog
 from robotgroups_robot.auth import BearerAuth
 from robotgroups_robot.health import Phase
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
-from robotgroups_robot.routes import memory, probes, team
+from robotgroups_robot.routes import lifecycle, memory, probes, team
 from robotgroups_robot.routes.direct import DirectRoutes
 from robotgroups_robot.runtime import Runtime
 from robotgroups_robot.size import BoundedBody, too_large
@@ -32,7 +32,7 @@ def create_api(runtime: Runtime) -> FastAPI:
         redoc_url=None,
     )
     api.state.runtime = runtime
-    for router in (probes.router, memory.direct, memory.router, team.router):
+    for router in (probes.router, memory.direct, memory.router, lifecycle.router, team.router):
         api.include_router(router)
     for kind in (ProblemError, RobotGroupsError, RequestValidationError, HTTPException, Exception):
         api.add_exception_handler(kind, _answer_with_problem)

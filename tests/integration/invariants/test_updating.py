@@ -25,7 +25,7 @@ async def update(
     tags: list[str] | None = None, metadata: dict[str, Any] | None = None, expires_at: Expiry = UNCHANGED,
 ) -> Updated:  # fmt: skip
     """Update under a's tenure; ``tokens`` as if the content had so many."""
-    patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at).as_json("cl100k_base")
+    patch = Patch.checked(content, tags=tags, metadata=metadata, expires_at=expires_at).for_sql("cl100k_base")
     row = await group.store._row(
         "SELECT * FROM robotgroups.update_memory(%s, 'a', %s, %s, %s)",
         (group.id, tenure, memory_id, Jsonb(patch if tokens is None else patch | {"tokens": tokens})),

@@ -77,8 +77,9 @@ class Cache:
         self.revision, self.epoch = change.revision, change.epoch
 
     def _add(self, memory: Memory) -> None:
+        newest = next(reversed(self._memories), 0)
         self._memories[memory.id] = memory
-        if next(reversed(self._memories)) != max(self._memories):  # an older memory comes back: keep the order by id
+        if memory.id < newest:  # an older memory comes back: keep the order by id
             self._memories = dict(sorted(self._memories.items()))
         self.tokens += memory.tokens
 

@@ -145,6 +145,7 @@ class AsyncClient(ConnectionCalls):
         weights: Mapping[str, float] | None = None,
         relevance: bool | Mapping[str, float] = False,
         explain: bool = False,
+        widen: int = 0,
     ) -> Recalled:
         """Search long-term memory, best match first: see ``RecallVerbs.recall``.
 
@@ -167,6 +168,7 @@ class AsyncClient(ConnectionCalls):
             "weights": dict(weights or {}),
             "relevance": relevance if isinstance(relevance, bool) else dict(relevance),
             "explain": explain,
+            "widen": widen,
         }
         # an empty mapping of relevance is its weights as they are, not none
         body |= {name: value for name, value in more.items() if value or (name == "relevance" and value is not False)}

@@ -37,9 +37,9 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         self._models = models
         self._store = store
         self._group_id = group_id
-        self._replica = Replica(store, group_id)
         self._tokenizer = tokens.DEFAULT
         self._prepared = Prepared(self._tokenizer)
+        self._replica = Replica(store, group_id, lambda memory_id: self._prepared.forget(memory_id))
         self._writer = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
         self._lexer = Lexer(store, group_id)

@@ -19,6 +19,7 @@ from robotgroups.tags import check_tags
 # How many candidates are scored for each memory that is asked for, when they are scored by relevance.
 SCORED = 5
 MAX_CANDIDATES = 1000
+MAX_WIDEN = 5
 MAX_K = 1_000_000
 
 
@@ -91,6 +92,7 @@ class Request:
     filters: Filters
     fusion: Fusion
     relevance: scorer.Weights | None
+    widen: int = 0
 
     @property
     def candidates(self) -> int:
@@ -122,6 +124,7 @@ def request_of(
     include_forgotten: bool = False,
     weights: Mapping[str, float] | None = None,
     relevance: bool | Mapping[str, float] = False,
+    widen: int = 0,
 ) -> Request:
     """Check what recall is asked for.
 
@@ -147,8 +150,10 @@ def request_of(
     given = dict(weights or {})
     if unknown := given.keys() - {"fulltext", "vector", "k"}:
         raise ArgumentError(f"weights has {sorted(unknown)[0]!r}: give fulltext, vector or k")
+    if not 0 <= widen <= MAX_WIDEN:
+        raise ArgumentError(f"widen must be between 0 and {MAX_WIDEN} steps, not {widen}")
     fusion = Fusion(given.get("fulltext", 1.0), given.get("vector", 1.0), given.get("k", 60))
-    return Request(check_query(query), chosen, check_limit(limit), filters, fusion, _relevance(relevance))
+    return Request(check_query(query), chosen, check_limit(limit), filters, fusion, _relevance(relevance), widen)
 
 
 def _relevance(given: bool | Mapping[str, float]) -> scorer.Weights | None:

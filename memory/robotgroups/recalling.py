@@ -47,6 +47,7 @@ class RecallVerbs(Verbs):
         weights: Mapping[str, float] | None = None,
         relevance: bool | Mapping[str, float] = False,
         explain: bool = False,
+        widen: int = 0,
     ) -> Recalled:
         """Search long-term memory, best match first, ties to the older memory.
 
@@ -55,7 +56,9 @@ class RecallVerbs(Verbs):
         ``originators`` (any), ``timeframe`` of their creation ("last week", an ISO interval, a pair, or "auto": what
         the query says of it). ``weights``: of hybrid's fusion. ``relevance``: score by similarity, tags, recency and
         access. ``explain``: each memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found
-        comes into the working set and counts as accessed, best first, as far as it fits.
+        comes into the working set and counts as accessed, best first, as far as it fits. ``widen``: after what was found
+        come up to ``limit`` memories that the filters let through and that relations lead to within so many steps (1..5),
+        the strongest first; their score is the relation's weight.
 
         Raises:
             ArgumentError and its kinds: what is asked for is wrong; the message names it.
@@ -80,9 +83,12 @@ class RecallVerbs(Verbs):
             include_forgotten=include_forgotten,
             weights=weights,
             relevance=relevance,
+            widen=widen,
         )
         found = await self._found(request)
         best = ranked(found, request, now)
+        if request.widen and best:
+            best += await self._around(best, request)
         if into_working_memory:
             best = await self._taken_in(best)
         if not explain:
@@ -103,6 +109,20 @@ class RecallVerbs(Verbs):
             vector=vector,
             fusion=request.fusion,
         )
+
+    async def _around(self, found: list[Memory], request: Request) -> list[Memory]:
+        related = await self._store.neighbours(
+            self._group_id,
+            [m.id for m in found],
+            depth=request.widen,
+            min_weight=0.0,
+            filters=request.filters,
+            limit=request.limit,
+        )
+        return [
+            replace(r.memory, score=r.weight, parts={"related_by": list(r.kinds), "path": list(r.path)})
+            for r in related
+        ]
 
     async def _taken_in(self, memories: list[Memory]) -> list[Memory]:
         entered, revision = await self._written(

@@ -30,7 +30,7 @@ class SyncStats:
 class Replica:
     """The cache, how far it is behind, and who waits for it."""
 
-    def __init__(self, store: Store, group_id: int) -> None:
+    def __init__(self, store: Store, group_id: int, forget: Callable[[int], None] = lambda _: None) -> None:
         self.cache = Cache.empty()
         self.warm = False
         self.stats = SyncStats()
@@ -40,6 +40,7 @@ class Replica:
         self.closed = ""  # why it is kept up no more
         self._store = store
         self._group_id = group_id
+        self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
         self._endpoints: dict[str, str] = {}
         self._located: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
@@ -117,7 +118,9 @@ class Replica:
     async def _from_snapshot(self) -> None:
         snapshot = await self._store.snapshot(self._group_id)
         if snapshot.revision >= self.cache.revision or not self.warm:
-            self.cache = Cache(snapshot)
+            before, self.cache = self.cache, Cache(snapshot)
+            for memory_id in before.memories.keys() - self.cache.memories.keys():
+                self._forget(memory_id)
 
     def _apply(self, change: Change) -> None:
         self.cache.apply(change)
@@ -125,6 +128,8 @@ class Replica:
             self.stats = replace(self.stats, nodes_synced=self.stats.nodes_synced + 1)
         elif change.kind is ChangeKind.EVICTED:
             self.stats = replace(self.stats, evictions_synced=self.stats.evictions_synced + 1)
+        if (change.kind is ChangeKind.FORGOTTEN or change.erased) and change.memory_id is not None:
+            self._forget(change.memory_id)
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -168,6 +173,10 @@ class Replica:
             raise MemoryUnavailableError(
                 f"the cache is at revision {self.cache.revision} and could not be brought to {self.acknowledged}"
             ) from error
+
+    async def check_feed(self, after: int) -> None:
+        """Raise PrunedError when the change that follows a revision is gone."""
+        await self._store.changes(self._group_id, after, 1)
 
     async def events(self, after: int) -> AsyncGenerator[Change, None]:
         """Changes after a revision, until it is kept up no more (ReplacedError).

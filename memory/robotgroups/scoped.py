@@ -81,6 +81,7 @@ class ScopedMember:
         weights: Mapping[str, float] | None = None,
         relevance: bool | Mapping[str, float] = False,
         explain: bool = False,
+        widen: int = 0,
     ) -> Recalled:
         """Search the memories of the scope."""
         return await self._member.recall(
@@ -97,6 +98,7 @@ class ScopedMember:
             weights=weights,
             relevance=relevance,
             explain=explain,
+            widen=widen,
         )
 
     async def working_memory(self) -> list[Memory]:

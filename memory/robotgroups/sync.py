@@ -130,6 +130,7 @@ class RobotGroup(SyncVerbs, ConnectionFace):
         weights: Mapping[str, float] | None = None,
         relevance: bool | Mapping[str, float] = False,
         explain: bool = False,
+        widen: int = 0,
     ) -> Recalled:
         """Search long-term memory, best match first."""
         return self._loop.run(
@@ -147,6 +148,7 @@ class RobotGroup(SyncVerbs, ConnectionFace):
             weights=weights,
             relevance=relevance,
             explain=explain,
+            widen=widen,
         )
 
     def forget(self, memory_id: int) -> None:

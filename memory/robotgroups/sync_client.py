@@ -89,6 +89,7 @@ class Client(SyncVerbs, ConnectionFace):
         weights: Mapping[str, float] | None = None,
         relevance: bool | Mapping[str, float] = False,
         explain: bool = False,
+        widen: int = 0,
     ) -> Recalled:
         """Search long-term memory, best match first."""
         return self._loop.run(
@@ -106,6 +107,7 @@ class Client(SyncVerbs, ConnectionFace):
             weights=weights,
             relevance=relevance,
             explain=explain,
+            widen=widen,
         )
 
     def status(self) -> dict[str, Any]:

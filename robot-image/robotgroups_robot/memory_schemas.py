@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robotgroups import limits
 from robotgroups.group_commit import MAX_ITEMS
-from robotgroups.recall import MAX_K, RecallStrategy
+from robotgroups.recall import MAX_K, MAX_WIDEN, RecallStrategy
 from robotgroups_robot import schemas
 from robotgroups_robot.schemas import (
     Metadata,
@@ -119,6 +119,9 @@ class RecallRequest(BaseModel):
         Field(description="score by similarity, tags, recency and access: HTM's weights, or these"),
     ] = False
     explain: Annotated[bool, Field(description="tell in `parts` what each memory was ranked by")] = False
+    widen: Annotated[
+        int, Field(ge=0, le=MAX_WIDEN, description="add what relations lead to from there, within so many steps")
+    ] = 0
 
     def arguments(self) -> dict[str, Any]:
         """What the library's ``recall`` takes beside the query."""

@@ -66,7 +66,7 @@ BEGIN
         RETURN;
     END IF;
     IF m.content_hash <> o.content_hash THEN
-        SELECT * INTO x FROM memories y WHERE y.space_id = g.space_id AND y.content_hash = m.content_hash;
+        SELECT * INTO x FROM memories y WHERE y.content_hash = m.content_hash AND y.space_id IS NOT DISTINCT FROM g.space_id;
         IF x.expires_at <= now() THEN
             PERFORM remove_memories(g.space_id, p_group, ARRAY[x.id], v_robot, false, NULL);
         ELSIF FOUND THEN

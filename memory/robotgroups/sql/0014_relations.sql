@@ -415,7 +415,7 @@ BEGIN
     DELETE FROM file_chunks WHERE file_id = f.id;
     v_chunks := ARRAY(SELECT ROW(c.place, c.content, c.tokens, c.heading, c.hash, coalesce(m.id, nextval('memories_id_seq')), m.id IS NOT NULL,
             EXISTS (SELECT FROM unnest(v_stored) s WHERE s.memory_id = m.id))::chunk
-        FROM unnest(v_chunks) c LEFT JOIN memories m ON m.space_id = g.space_id AND m.content_hash = c.hash ORDER BY c.place);
+        FROM unnest(v_chunks) c LEFT JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id ORDER BY c.place);
     -- the new ones first: their heading may name one that goes
     added := (SELECT count(*) FROM unnest(v_chunks) c WHERE NOT c.kept);
     PERFORM add_chunks(g, f, ARRAY(SELECT c FROM unnest(v_chunks) c WHERE NOT c.known ORDER BY c.place), v_robot);

@@ -264,3 +264,24 @@ async def test_postgres_away_and_back_is_no_failover(
     with anyio.fail_after(LIMIT_S):
         await b.wait_revision(done.revision)
     assert {m.id for m in b.cache.memories.values()} == {kept.id, done.id}
+
+
+async def test_recall_is_widened_by_relations_and_tags_relate_by_themselves(group: Any) -> None:
+    a = await group.host("a")
+    hit = (await a.remember("the invoice was wrong", tags=["billing:errors"])).id
+    by_tag = (await a.remember("a credit note was sent", tags=["billing:errors"])).id
+    by_word = (await a.remember("the caller was angry")).id
+    further = (await a.remember("a present calms people")).id
+    await a.relate(hit, by_word, "explains", 0.5)
+    await a.relate(by_word, further, "suggests", 0.5)
+    assert [m.id for m in await a.recall("invoice")] == [hit]
+
+    async def related() -> bool:
+        return len(await a.recall("invoice", widen=1)) == 3
+
+    await until(related, "the tags are related", LIMIT_S)
+    wide = await a.recall("invoice", widen=1, explain=True)
+    assert [m.id for m in wide] == [hit, by_tag, by_word]
+    assert (wide[2].score, wide[2].parts) == (0.5, {"related_by": ["explains"], "path": [hit, by_word]})
+    assert [m.id for m in await a.recall("invoice", widen=2)] == [hit, by_tag, by_word, further]
+    assert [m.id for m in await a.recall("invoice", widen=2, tags=["billing"])] == [hit, by_tag]

@@ -56,7 +56,8 @@ async def populate(sql: Sql, group_id: int, secret: str) -> list[int]:
     await sql(
         "WITH made AS (INSERT INTO robotgroups.files (space_id, path, digest, front_matter) "
         "VALUES (%s, %s, 'x', %s) RETURNING id) "
-        "INSERT INTO robotgroups.file_chunks SELECT id, 0, %s, ARRAY[%s] FROM made",
+        "INSERT INTO robotgroups.file_chunks (file_id, position, memory_id, heading, content_hash) "
+        "SELECT id, 0, %s, ARRAY[%s], 'x' FROM made",
         space, f"/{secret}.md", Jsonb({"about": secret}), three, secret,
     )  # fmt: skip
     return ids

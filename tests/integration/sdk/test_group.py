@@ -317,9 +317,9 @@ def test_wrong_calls_are_refused_and_name_the_value(group: RobotGroup) -> None:
         group.remember("x", originator="stranger")
     with pytest.raises(UnknownStrategyError, match="'psychic'"):
         group.recall("customer", strategy="psychic")
-    with pytest.raises(MissingFeatureError, match="vector and hybrid recall need embeddings"):
+    with pytest.raises(MissingFeatureError, match="the group has no embedding provider"):
         group.recall("customer", strategy="vector")
-    with pytest.raises(MissingFeatureError, match="vector and hybrid recall need embeddings"):
+    with pytest.raises(MissingFeatureError, match="the group has no embedding provider"):
         group.recall("customer", strategy="hybrid")
     with pytest.raises(UnknownStrategyError, match="'newest'"):
         group.context(strategy="newest")

@@ -39,7 +39,7 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         self._group_id = group_id
         self._tokenizer = tokens.DEFAULT
         self._prepared = Prepared(self._tokenizer)
-        self._replica = Replica(store, group_id, lambda memory_id: self._prepared.forget(memory_id))
+        self._replica = Replica(store, group_id, self._forgotten)
         self._writer = store.writer(group_id)
         self._commits = GroupCommit(self._commit)
         self._lexer = Lexer(store, group_id)
@@ -249,6 +249,9 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         await self._commits.close()
         await self._lexer.close()
         await self._writer.close()
+
+    def _forgotten(self, memory_id: int) -> None:
+        self._prepared.forget(memory_id)
 
     async def _written(self, write: Write[T]) -> T:
         return await write(self.name, self._claim())

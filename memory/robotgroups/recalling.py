@@ -56,9 +56,9 @@ class RecallVerbs(Verbs):
         ``originators`` (any), ``timeframe`` of their creation ("last week", an ISO interval, a pair, or "auto": what
         the query says of it). ``weights``: of hybrid's fusion. ``relevance``: score by similarity, tags, recency and
         access. ``explain``: each memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found
-        comes into the working set and counts as accessed, best first, as far as it fits. ``widen``: after what was found
-        come up to ``limit`` memories that the filters let through and that relations lead to within so many steps (1..5),
-        the strongest first; their score is the relation's weight.
+        comes into the working set and counts as accessed, best first, as far as it fits. ``widen``: after what was
+        found come up to ``limit`` memories that the filters let through and that relations lead to within so many steps
+        (1..5), the strongest first; their score is the relation's weight.
 
         Raises:
             ArgumentError and its kinds: what is asked for is wrong; the message names it.

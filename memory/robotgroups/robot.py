@@ -36,6 +36,7 @@ from robotgroups.relating_chore import RelatingChore
 from robotgroups.replica import SyncStats
 from robotgroups.serving import Serving, Standing, may_serve
 from robotgroups.store import Store
+from robotgroups.tending import Tending
 
 __all__ = ["HostedRobot", "OnReplaced", "SyncStats"]
 
@@ -93,6 +94,7 @@ class HostedRobot(Member):
         claims = Claims(store, group_id)
         chores = (EmbeddingChore(claims, own), ExtractionChore(claims, own), RelatingChore(store, group_id))
         self._background = Background(self._claimant, own, claims, chores)
+        self._tending = Tending(store, group_id, self._tends)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -117,6 +119,7 @@ class HostedRobot(Member):
         self._task = asyncio.create_task(self._run(session), name=f"robot {self.name}")
         await asyncio.sleep(0)  # cancelled before its first step, it would not close the session
         self._background.start()
+        self._tending.start()
 
     async def stop(self) -> None:
         """Withdraw: presence ends, the role stays. Safe to call twice.
@@ -133,6 +136,7 @@ class HostedRobot(Member):
                 await cancelled([self._task])
                 self._task = None
             await self._background.stop()
+            await self._tending.stop()
             if self._own_models is not None:
                 await self._own_models.aclose()
             await self._close_writer()
@@ -217,6 +221,7 @@ class HostedRobot(Member):
         self.ended = error
         self._present = False
         await self._background.stop()
+        await self._tending.stop()
         await self._replica.close(f"robot {self.name} has ended: {error}")
 
     async def _live(self, session: PresenceSession) -> None:
@@ -299,6 +304,10 @@ class HostedRobot(Member):
         """Who claims background work: nobody, while it may not serve."""
         serves = self._present and self.serving(time.monotonic()).ok
         return Claimant(self.name, self.incarnation) if serves else None
+
+    def _tends(self) -> bool:
+        """Whether it is this robot that sees to the group's tables: the first active one, while it may serve."""
+        return self.cache.named(Role.ACTIVE)[:1] == (self.name,) and self._claimant() is not None
 
     # -- small ones --------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Upkeep of the database by whoever owns it: the operator, and every process of the SDK. One at a time does it.
 
-Memories that are kept no longer and changes that everybody has go; HNSW indexes come and go with the models; a model
-that has embedded everything takes over recall. Each step is safe to interrupt anywhere: the next round finds what was
+What a robot tends is tended for groups of which none lives; HNSW indexes come and go with the models; a model that has
+embedded everything takes over recall. Each step is safe to interrupt anywhere: the next round finds what was
 left and goes on.
 """
 
@@ -20,6 +20,7 @@ from robotgroups.cancelling import cancelled
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
 from robotgroups.errors import MemoryUnavailableError, RobotGroupsError
 from robotgroups.pool import Pool
+from robotgroups.tending import tend_unattended
 
 FIRST_S, EVERY_S = 2.0, 30.0
 # Rows of one statement and statements of one round: nobody waits long for a lock, and no step keeps others waiting.
@@ -80,45 +81,9 @@ async def _finish_models(connection: Connection) -> int:
     return finished
 
 
-async def _groups(connection: Connection) -> list[int]:
-    cursor = await connection.execute("SELECT id FROM robotgroups.groups ORDER BY id")
-    return [row[0] for row in await cursor.fetchall()]
-
-
-async def _enforce_retention(connection: Connection) -> int:
-    total = 0
-    for group in await _groups(connection):
-        removed, after = 0, 0
-        for _ in range(STATEMENTS):
-            cursor = await connection.execute(
-                "SELECT removed, next_after FROM robotgroups.enforce_retention(%s, %s, %s::bigint)",
-                (group, ROWS, after),
-            )
-            row = await cursor.fetchone()
-            assert row is not None
-            removed, after = row
-            total += removed
-            if not (removed or after):
-                break
-    return total
-
-
-async def _prune_feeds(connection: Connection) -> int:
-    total = 0
-    for group in await _groups(connection):
-        await connection.execute("SELECT robotgroups.prune(%s)", (group,))
-        for _ in range(STATEMENTS):
-            row = await (await connection.execute("SELECT robotgroups.sweep(%s)", (group,))).fetchone()
-            if row is None or not row[0]:
-                break
-            total += row[0]
-    return total
-
-
 # In this order: an index goes before its rows do, and stands before its model takes over; what takes longest is last.
 STEPS: tuple[Step, ...] = (
-    Step("enforce_retention", _enforce_retention),
-    Step("prune_feeds", _prune_feeds),
+    Step("tend", tend_unattended),
     Step("drop_indexes", indexing.drop_indexes),
     repeated("prune_models", "SELECT robotgroups.prune_models(%s)"),
     Step("build_indexes", indexing.build_indexes),

@@ -231,6 +231,6 @@ async def test_what_is_kept_no_longer_goes_and_so_does_the_feed(group: Group) ->
     )
     await group.sql("UPDATE robotgroups.groups SET revision = 1010 WHERE id = %s", group.id)
     # 1,011 changes by then, of which 1,000 stay: gone are 1 to 3, 10 and 11
-    assert await round_of(group) == {"enforce_retention": 1, "prune_feeds": 5}
+    assert await round_of(group) == {"tend": 6}
     assert [m for (m,) in await group.sql("SELECT id FROM robotgroups.memories")] == [kept]
     assert await round_of(group) == {}

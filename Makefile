@@ -77,6 +77,7 @@ integration: venv programs ## tests on Postgres (embedded 18, then Debian's 17) 
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
 	  $(PYTEST) $(PARALLEL) tests/integration/invariants tests/integration/engine tests/migration
 
+e2e: LOCAL_MODEL := 1
 e2e: load ## tests on the cluster
 	@mkdir -p $(COVERAGE)
 	@$(IN_CLUSTER) tests=tests/e2e; \

@@ -77,9 +77,10 @@ class Driver:
         """Remember."""
         return asdict(await self.client(url).remember(content, originator=originator))
 
-    async def recall(self, query: str, limit: int = 1000, url: str = URL) -> list[str]:
+    async def recall(self, query: str, limit: int = 1000, url: str = URL, strategy: str = "fulltext") -> list[str]:
         """Contents, best first."""
-        return [memory.content for memory in await self.client(url).recall(query, limit=limit)]
+        found = await self.client(url).recall(query, limit=limit, strategy=strategy)
+        return [memory.content for memory in found]
 
     async def status(self, url: str = URL) -> dict[str, Any]:
         """The group's status, with the robot that answered."""

@@ -1,7 +1,7 @@
 """Keeps a group's Secret: the DSN of its own login and the token of its API. Neither is ever logged."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -24,11 +24,30 @@ TOKEN_BYTES = 32
 
 
 @dataclass(frozen=True)
-class _Login:
-    """A login that Postgres is known to have."""
+class Login:
+    """A login that Postgres has. `rotated`: it was made beside another one, and robots have to come over to it."""
 
     name: str
-    password: str
+    password: str = field(repr=False)
+    rotated: bool = False
+
+
+async def take_login(
+    store: Store, group_id: int, known: Credentials | None, requested: str | None, *, in_use: bool
+) -> Login | None:
+    """Brings about the login that the Secret is to hold; None: the one that is asked for has to wait.
+
+    `known` is what the Secret holds, `requested` what rotation is asked for, `in_use` whether robots live. Whoever is
+    interrupted before he has written the Secret does it again. Raises RobotGroupsError.
+    """
+    step = next_step(known, requested, *await store.logins(group_id), in_use=in_use)
+    if step.action is LoginAction.WAIT:
+        return None
+    password = password_of(known.dsn) if known is not None and step.action is LoginAction.ENSURE else None
+    password = password or secrets.token_urlsafe(TOKEN_BYTES)
+    if step.action is LoginAction.ROTATE:
+        return Login(await store.rotate_login(group_id, step.old, password), password, rotated=True)
+    return Login(await store.ensure_login(group_id, password), password)
 
 
 class SecretKeeper:
@@ -38,7 +57,7 @@ class SecretKeeper:
         self._api = api
         self._applier = applier
         self._credentials: Credentials | None = None
-        self._login: _Login | None = None
+        self._login: Login | None = None
         self._found: JsonObject | None = None
         self.exists = False
         self.rotating = False
@@ -75,28 +94,22 @@ class SecretKeeper:
         password = password_of(known.dsn) if known else None
         if self._login is None or self._login.password != password or not self.answers(requested):
             in_use = any(robot.live for robot in memory.robots)
-            step = next_step(known, requested, *await store.logins(memory.id), in_use=in_use)
-            if step.action is LoginAction.WAIT:
+            login = await take_login(store, memory.id, known, requested, in_use=in_use)
+            if login is None:
                 return Applied(pending=("another rotation of the login begins when this one is finished",)), None
-            if step.action is not LoginAction.ENSURE or password is None:
-                password = secrets.token_urlsafe(TOKEN_BYTES)
-            if step.action is LoginAction.ROTATE:
-                name = rotated = await store.rotate_login(memory.id, step.old, password)
-                self.rotating = True
-            else:
-                name = await store.ensure_login(memory.id, password)
-            self._login = _Login(name, password)
+            self._login, rotated = login, login.name if login.rotated else None
+            self.rotating = self.rotating or login.rotated
         wanted = self._wanted(store.dsn, self._login, ca, requested)
         self._credentials = wanted
         manifest = secret(group.identity, wanted)
         if self._found is not None and not differences(manifest, self._found):
             return Applied(), rotated
-        step_to_apply = Apply(Kind.SECRET, manifest, "missing or changed", self._found)
-        applied = await self._applier.children(group, [step_to_apply])
+        step = Apply(Kind.SECRET, manifest, "missing or changed", self._found)
+        applied = await self._applier.children(group, [step])
         self.exists = not applied.problems and not applied.pending
         return applied, rotated if self.exists else None
 
-    def _wanted(self, owner_dsn: str, login: _Login, ca: str | None, requested: str | None) -> Credentials:
+    def _wanted(self, owner_dsn: str, login: Login, ca: str | None, requested: str | None) -> Credentials:
         known = self._credentials
         dsn = robot_dsn(owner_dsn, login.name, login.password, ca_file=f"{SECRETS_PATH}/{CA_KEY}" if ca else None)
         token = known.token if known else secrets.token_urlsafe(TOKEN_BYTES)

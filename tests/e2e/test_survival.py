@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from on_cluster import POSTGRES, Load, Stage, condition, pinned, writing
+from on_cluster import POSTGRES, Stage, condition, nothing_lost_or_doubled, pinned, writing
 
 from demo import release
 from demo.client import GroupClient
@@ -46,17 +46,6 @@ def _primary_is_active(group: Group, client: GroupClient) -> None:
         group.wait("Ready again", lambda s: s["phase"] == "Ready" and s["active"] == ["primary"])
 
 
-def _nothing_lost_or_doubled(stage: Stage, group: Group, load: Load) -> None:
-    written = load.stop()
-    assert written.refused == ()
-    held = {
-        row["content"]: row["remember_count"]
-        for row in stage.memories(group)
-        if row["content"].startswith(f"{load.name} number ")
-    }
-    assert held == dict.fromkeys(written.acknowledged, 1)
-
-
 def _pods(group: Group) -> dict[str, tuple[str, int]]:
     """UID and restarts of each robot's pod."""
     pods = group.kube.pods(group.namespace, f"robotgroups.dev/group={group.name}")
@@ -83,7 +72,7 @@ def test_active_robot_killed_under_load(stage: Stage, group: Group, client: Grou
         written = load.stop()
     assert len(written.acknowledged) / written.seconds >= 50
     assert written.seconds >= SECONDS - 1
-    _nothing_lost_or_doubled(stage, group, load)
+    nothing_lost_or_doubled(stage, group, load)
     status = group.wait_ready()
     assert _roles(status) == (["standby"], ["primary"], [])
     recorded = stage.failovers(group)[before:]
@@ -118,7 +107,7 @@ def test_postgres_killed_and_back(stage: Stage, group: Group, client: GroupClien
         stage.cluster.send_signal(release.NAMESPACE, POSTGRES, "postgres", signal.SIGKILL)
         at_death = load.count()
         load.wait_for(at_death + 60, 90)
-    _nothing_lost_or_doubled(stage, group, load)
+    nothing_lost_or_doubled(stage, group, load)
     status = group.wait_ready()
     assert _roles(status) == (["primary"], ["standby"], [])
     assert (status["epoch"], stage.failovers(group), _pods(group)) == (epoch, failovers, before)
@@ -162,7 +151,7 @@ def test_node_cut_and_healed(stage: Stage, group: Group, client: GroupClient) ->
     assert _roles(status) == (["standby"], ["primary"], [])
     recorded = stage.failovers(group)[before:]
     assert [(f["kind"], f["source"], f["target"]) for f in recorded] == [("failover", "primary", "standby")]
-    _nothing_lost_or_doubled(stage, group, load)
+    nothing_lost_or_doubled(stage, group, load)
 
 
 def test_active_robots_pod_deleted(stage: Stage, group: Group, client: GroupClient) -> None:
@@ -172,7 +161,7 @@ def test_active_robots_pod_deleted(stage: Stage, group: Group, client: GroupClie
         load.wait_for(20)
         stage.kube.kubectl("-n", group.namespace, "delete", "pod", group.pod("primary")["metadata"]["name"])
         load.wait_for(load.count() + 20)
-    _nothing_lost_or_doubled(stage, group, load)
+    nothing_lost_or_doubled(stage, group, load)
     status = group.wait_ready()
     assert _roles(status) == (["standby"], ["primary"], [])
     assert _pods(group)["primary"][0] != uid

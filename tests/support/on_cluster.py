@@ -80,6 +80,16 @@ class Stage:
             f"JOIN robotgroups.groups g ON g.id = m.group_id WHERE {self._is(group)}"
         )
 
+    def logins(self, group: Group) -> tuple[str | None, str | None]:
+        """The group's login, and the previous one while it is being rotated."""
+        found = self.rows(f"SELECT g.login, g.previous_login FROM robotgroups.groups g WHERE {self._is(group)}")
+        return found[0]["login"], found[0]["previous_login"]
+
+    def events(self, group: Group, reason: str) -> list[str]:
+        """What the Events of a group with this reason say."""
+        found = self.kube.listing(f"/apis/events.k8s.io/v1/namespaces/{group.namespace}/events")
+        return [e["note"] for e in found if (e["reason"], e["regarding"]["name"]) == (reason, group.name)]
+
     def failovers(self, group: Group) -> list[dict[str, Any]]:
         """The group's recorded failovers and switchovers, oldest first."""
         return self.rows(
@@ -137,6 +147,18 @@ def writing(client: GroupClient, name: str, *, rate: float) -> Iterator[Load]:
         yield load
     finally:
         load.stop()
+
+
+def nothing_lost_or_doubled(stage: Stage, group: Group, load: Load) -> None:
+    """Ends a load; whatever was acknowledged is a memory that was remembered once, and no write was refused."""
+    written = load.stop()
+    assert written.refused == ()
+    held = {
+        row["content"]: row["remember_count"]
+        for row in stage.memories(group)
+        if row["content"].startswith(f"{load.name} number ")
+    }
+    assert held == dict.fromkeys(written.acknowledged, 1)
 
 
 def pinned(name: str, node: str) -> JsonObject:

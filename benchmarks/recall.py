@@ -19,7 +19,7 @@ from benchmarks.harness.figures import Figures, median_of_rounds, percentile, ro
 
 SIZES = {"10k": 10_000, "100k": 100_000}
 MILLION = {"1m": 1_000_000}
-QUICK_SIZES = {"10k": 600, "100k": 1200}
+QUICK_SIZES, QUICK_MILLION = {"10k": 600, "100k": 1200}, {"1m": 1500}
 KEYS = (
     *(f"{s}_{size}_{p}_ms" for size in (*SIZES, *MILLION) for s in Strategy for p in ("p50", "p99")),
     "recall_at_10", "recall_at_10_filtered",
@@ -28,7 +28,7 @@ ROUNDS = 3
 LIMIT = 10
 QUERIES, QUICK_QUERIES = 200, 12
 JUDGED, QUICK_JUDGED = 100, 8  # queries whose answers are compared with the exact ones
-SECONDS = 4.0  # of a turn at most
+SECONDS = 2.5  # of a turn at most
 # HTM pads vectors to 2,000 dimensions: the index of more than these would take longer than the run.
 HTM_VECTORS = 10_000
 
@@ -170,7 +170,9 @@ async def measure(server: postgres.Server, label: str, size: int, chosen: option
 
 async def run(chosen: options.Options) -> None:
     """One size after the other."""
-    sizes = QUICK_SIZES if chosen.quick else SIZES | (MILLION if chosen.million else {})
+    sizes, million = (QUICK_SIZES, QUICK_MILLION) if chosen.quick else (SIZES, MILLION)
+    if chosen.million:
+        sizes = sizes | million
     details: dict[str, list[Figures]] = {}
     with postgres.server() as server:
         facts = machine.facts(server.settings())

@@ -8,12 +8,15 @@ from typing import Any
 
 from robotgroups.file_loading import FileLoading
 from robotgroups.filing import CHUNK_TOKENS, FileDraft, FileSync, LoadedFile, Unloaded, check_path
+from robotgroups.lexing import Lexer
 from robotgroups.remembering import scope_texts
 from robotgroups.verbs import Verbs
 
 
 class FileVerbs(Verbs, FileLoading):
     """Loading, listing and unloading files."""
+
+    _lexer: Lexer
 
     async def load_text(
         self,
@@ -44,8 +47,7 @@ class FileVerbs(Verbs, FileLoading):
         )
         self._acknowledge(done.revision)
         if done.added:
-            while await self._store.lex(self._group_id):  # recall reads each text itself until it has its lexemes
-                pass
+            self._lexer.soon()
         return done
 
     async def files(self, *, scope: Mapping[str, str] | None = None) -> list[LoadedFile]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from robotgroups.filing import CHUNK_TOKENS, DirectorySync, FileSync, LoadedFile, Progress, Unloaded
 from robotgroups.loading.files import PATTERN
+from robotgroups.loop import Loop
 from robotgroups.relating import FIND_LIMIT
 from robotgroups.relations import RELATED_LIMIT, Related
 from robotgroups.tagging import TAGS_LIMIT, TagCount, Tagged
@@ -18,21 +19,11 @@ if TYPE_CHECKING:
     from robotgroups.client import AsyncClient
     from robotgroups.group import AsyncRobotGroup
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Runner(Protocol):
-    """Runs coroutine functions on a loop of its own."""
-
-    def run(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run one there and wait for what it returns or raises."""
-
 
 class ConnectionFace(ABC):
     """The synchronous methods of ``RobotGroup`` and ``Client`` alike."""
 
-    _loop: Runner
+    _loop: Loop
 
     @property
     @abstractmethod

@@ -17,6 +17,20 @@ PHASE = Gauge("robotgroups_group_phase", "1 for the phase that a group is in.", 
 EPOCH = Gauge("robotgroups_group_epoch", "Epoch of a group.", ["namespace", "group"])
 FAILOVERS = Gauge("robotgroups_group_failovers", "Failovers of a group since it was created.", ["namespace", "group"])
 SWEPT = Counter("robotgroups_operator_swept_groups", "Groups whose resource is gone, by what was done.", ["action"])
+UPKEEP_ROUNDS = Counter(
+    "robotgroups_operator_upkeep_rounds",
+    "Rounds of the database's upkeep: done, failed (a step of it), elsewhere (another process does it), unavailable.",
+    ["outcome"],
+)
+UPKEEP_SECONDS = Histogram(
+    "robotgroups_operator_upkeep_seconds",
+    "Time of one round of the database's upkeep.",
+    buckets=(0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 1800),
+)
+UPKEEP_DONE = Counter(
+    "robotgroups_operator_upkeep_done", "What the upkeep has done, by step: rows removed, indexes made, …", ["step"]
+)
+UPKEEP_FAILED = Counter("robotgroups_operator_upkeep_failures", "Steps of the upkeep that failed.", ["step"])
 
 
 class MetricsServer:

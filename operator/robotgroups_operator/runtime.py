@@ -16,6 +16,7 @@ from robotgroups_operator.metrics import SWEPT, MetricsServer
 from robotgroups_operator.names import CHILDREN, LABEL_GROUP, Kind
 from robotgroups_operator.settings import OperatorSettings
 from robotgroups_operator.sweep import SweepAction, plan_sweep
+from robotgroups_operator.upkeep import DatabaseUpkeep
 from robotgroups_operator.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -67,10 +68,12 @@ class Operator:
                 absence_seconds=self._settings.absence_seconds,
                 status_interval_seconds=self._settings.status_interval_seconds,
             )
+            upkeep = DatabaseUpkeep(database, self._settings.upkeep_seconds)
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(database.run(), name="database")
                 self._tasks.create_task(self._resync_forever(), name="resync")
                 self._tasks.create_task(self._sweep_forever(), name="sweep")
+                self._tasks.create_task(upkeep.run(), name="upkeep")
         finally:
             await self._metrics.stop()
             await api.close()

@@ -47,6 +47,9 @@ class OperatorSettings(BaseSettings):
     )
     robot_image_pull_policy: PullPolicy = PullPolicy.IF_NOT_PRESENT
     resync_seconds: float = Field(default=30.0, gt=0, description="How often everything is listed and compared again.")
+    upkeep_seconds: float = Field(
+        default=30.0, gt=0, description="How long the database's upkeep rests between rounds."
+    )
     absence_seconds: float = Field(
         default=30.0, gt=0, description="After how long an active robot that is simply not there is declared failed."
     )

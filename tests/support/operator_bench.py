@@ -106,6 +106,7 @@ class OperatorProcess:
             "ROBOTGROUPS_OPERATOR_DATABASE_DSN_FILE": str(dsn_file),
             "ROBOTGROUPS_OPERATOR_ROBOT_IMAGE": IMAGE,
             "ROBOTGROUPS_OPERATOR_RESYNC_SECONDS": "2",
+            "ROBOTGROUPS_OPERATOR_UPKEEP_SECONDS": "1",
             "ROBOTGROUPS_OPERATOR_METRICS_PORT": str(self.metrics),
             "ROBOTGROUPS_OPERATOR_LIVENESS_PORT": str(self._health),
             "ROBOTGROUPS_OPERATOR_BIND_ADDRESS": "127.0.0.1",
@@ -135,6 +136,12 @@ class OperatorProcess:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    def figures(self) -> dict[str, float]:
+        """Its metrics, by their names with labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
     def stop(self) -> int:
         """SIGTERM; returns its exit code."""

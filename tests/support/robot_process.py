@@ -50,6 +50,7 @@ class RobotProcess:
     port: int = field(default_factory=free_port)
     drain_seconds: float = 0.3
     log_level: str = "debug"
+    settings: dict[str, str] = field(default_factory=dict)  # more of its environment
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +77,7 @@ class RobotProcess:
             "ROBOTGROUPS_TOKEN_FILE": str(self.directory / "token"),
             "ROBOTGROUPS_DRAIN_SECONDS": str(self.drain_seconds),
             "ROBOTGROUPS_LOG_LEVEL": self.log_level,
+            **self.settings,
         }
 
     def start(self) -> None:

@@ -291,10 +291,11 @@ BEGIN
     version := u.version; revision := u.revision; epoch := u.epoch;
 END $$;
 
--- Tags without those of p_old, with those of p_new, in their order; what both name stays as it is.
-CREATE FUNCTION robotgroups.merged_tags(p_has text[], p_old text[], p_new text[]) RETURNS text[]
+-- Tags without those of p_old, but for p_keep, and with those of p_new, in their order; what both name stays as it is.
+CREATE FUNCTION robotgroups.merged_tags(p_has text[], p_old text[], p_new text[], p_keep text[] DEFAULT '{}') RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$
-    SELECT ARRAY(SELECT t.tag FROM unnest(p_has) WITH ORDINALITY t(tag, place) WHERE NOT t.tag = ANY (p_old) OR t.tag = ANY (p_new) ORDER BY t.place)
+    SELECT ARRAY(SELECT t.tag FROM unnest(p_has) WITH ORDINALITY t(tag, place)
+            WHERE NOT t.tag = ANY (p_old) OR t.tag = ANY (p_new) OR t.tag = ANY (p_keep) ORDER BY t.place)
         || ARRAY(SELECT n.tag FROM unnest(p_new) WITH ORDINALITY n(tag, place) WHERE NOT n.tag = ANY (p_has) AND NOT n.tag = ANY (p_old) ORDER BY n.place)
 $$;
 
@@ -319,11 +320,19 @@ LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$
     SELECT f.metadata || jsonb_build_object('file', jsonb_build_object('path', f.path, 'heading', to_jsonb(p_heading)))
 $$;
 
--- Metadata with what has changed from p_old to p_new; what somebody else has changed meanwhile is not taken away.
-CREATE FUNCTION robotgroups.merged_metadata(p_has jsonb, p_old jsonb, p_new jsonb) RETURNS jsonb
+-- Metadata with what has changed from p_old to p_new; what somebody else has changed meanwhile, or p_keep says too, is not taken away.
+CREATE FUNCTION robotgroups.merged_metadata(p_has jsonb, p_old jsonb, p_new jsonb, p_keep jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$
-    SELECT (p_has - ARRAY(SELECT o.key FROM jsonb_each(p_old) o WHERE NOT p_new ? o.key AND p_has->o.key = o.value))
+    SELECT (p_has - ARRAY(SELECT o.key FROM jsonb_each(p_old) o WHERE NOT p_new ? o.key AND p_has->o.key = o.value AND p_keep->o.key IS DISTINCT FROM o.value))
         || coalesce((SELECT jsonb_object_agg(n.key, n.value) FROM jsonb_each(p_new) n WHERE p_old->n.key IS DISTINCT FROM n.value), '{}')
+$$;
+
+-- What files give to a memory that is a chunk of theirs; the metadata of the one that was loaded last.
+CREATE FUNCTION robotgroups.given_by_files(p_memory bigint, OUT tags text[], OUT metadata jsonb)
+LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
+    SELECT ARRAY(SELECT DISTINCT unnest(f.tags) FROM file_chunks c JOIN files f ON f.id = c.file_id WHERE c.memory_id = p_memory),
+        coalesce((SELECT chunk_metadata(f, c.heading) FROM file_chunks c JOIN files f ON f.id = c.file_id WHERE c.memory_id = p_memory
+            ORDER BY f.loaded_at DESC, f.id LIMIT 1), '{}')
 $$;
 
 -- Tells of memories that have changed, but not in size: a group's own feed of each, those of other groups of the space of what their working sets hold (M3).
@@ -345,7 +354,7 @@ BEGIN
 END $$;
 
 -- Lets go of memories that were chunks of a file: those that nobody else has said go for good, from the others goes what they had from the file. What somebody has
--- updated is his now. A file counts as one who has remembered its chunks. Returns how many are gone.
+-- updated is his now. A file counts as one who has remembered its chunks; it is none of theirs any more. Returns how many are gone.
 CREATE FUNCTION robotgroups.drop_chunks(g robotgroups.groups, f robotgroups.files, p_chunks robotgroups.file_chunks[], p_robot text, p_seen jsonb) RETURNS integer
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_gone bigint[]; v_stay bigint[]; v_told bigint[]; v_retagged bigint[];
@@ -353,15 +362,10 @@ BEGIN
     SELECT coalesce(array_agg(m.id) FILTER (WHERE m.remember_count <= 1), '{}'), coalesce(array_agg(m.id) FILTER (WHERE m.remember_count > 1), '{}')
         INTO v_gone, v_stay FROM unnest(p_chunks) c JOIN memories m ON m.id = c.memory_id AND m.content_hash = c.content_hash;
     PERFORM remove_memories(g.space_id, g.id, v_gone, p_robot, true, p_seen);
-    WITH others AS (  -- of several files that have the same chunk, the one loaded last
-        SELECT DISTINCT ON (c.memory_id) c.memory_id, chunk_metadata(x, c.heading) AS metadata
-        FROM file_chunks c JOIN files x ON x.id = c.file_id WHERE c.memory_id = ANY (v_stay) AND x.id <> f.id ORDER BY c.memory_id, x.loaded_at DESC, x.id),
-    changed AS (
-        UPDATE memories m SET remember_count = m.remember_count - 1,
-            tags = merged_tags(o.tags, f.tags, ARRAY(SELECT unnest(x.tags) FROM file_chunks y JOIN files x ON x.id = y.file_id
-                WHERE y.memory_id = m.id AND x.id <> f.id INTERSECT SELECT unnest(o.tags))),
-            metadata = merged_metadata(m.metadata, chunk_metadata(f, c.heading), coalesce(n.metadata, '{}'))
-        FROM unnest(p_chunks) c JOIN memories o ON o.id = c.memory_id LEFT JOIN others n ON n.memory_id = c.memory_id
+    WITH changed AS (
+        UPDATE memories m SET remember_count = m.remember_count - 1, tags = merged_tags(m.tags, f.tags, '{}', x.tags),
+            metadata = merged_metadata(m.metadata, chunk_metadata(f, c.heading), x.metadata)
+        FROM unnest(p_chunks) c JOIN memories o ON o.id = c.memory_id, given_by_files(c.memory_id) x
         WHERE m.id = ANY (v_stay) AND m.id = c.memory_id RETURNING m.id, m.tags <> o.tags AS retagged)
     SELECT coalesce(array_agg(c.id), '{}'), coalesce(array_agg(c.id) FILTER (WHERE c.retagged), '{}') INTO v_told, v_retagged FROM changed c;
     PERFORM queue_jobs(g.space_id, v_retagged, '{relate}');
@@ -454,16 +458,17 @@ BEGIN
 END $$;
 
 -- Brings chunks that are memories already up to date: those that were this file's before with what has changed in its tags and metadata, the others as somebody's
--- who says the same. Returns how many of the first kind have changed.
+-- who says the same. The file's rows of chunks are not there meanwhile. Returns how many of the first kind have changed.
 CREATE FUNCTION robotgroups.refresh_chunks(
     g robotgroups.groups, o robotgroups.files, f robotgroups.files, p_chunks robotgroups.chunk[], p_stored robotgroups.file_chunks[], p_robot text) RETURNS integer
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_told bigint[]; v_retagged bigint[]; v_kept integer;
 BEGIN
     WITH wanted AS (
-        SELECT m.id, c.kept, merged_tags(m.tags, CASE WHEN c.kept THEN o.tags ELSE '{}' END, f.tags) AS tags,
-            merged_metadata(m.metadata, CASE WHEN c.kept THEN chunk_metadata(o, s.heading) ELSE '{}' END, chunk_metadata(f, c.heading)) AS metadata
-        FROM unnest(p_chunks) c JOIN memories m ON m.id = c.id LEFT JOIN unnest(p_stored) s ON s.memory_id = c.id WHERE c.known ORDER BY m.id),
+        SELECT m.id, c.kept, merged_tags(m.tags, CASE WHEN c.kept THEN o.tags ELSE '{}' END, f.tags, x.tags) AS tags,
+            merged_metadata(m.metadata, CASE WHEN c.kept THEN chunk_metadata(o, s.heading) ELSE '{}' END, chunk_metadata(f, c.heading), x.metadata) AS metadata
+        FROM unnest(p_chunks) c JOIN memories m ON m.id = c.id LEFT JOIN unnest(p_stored) s ON s.memory_id = c.id, given_by_files(c.id) x
+        WHERE c.known ORDER BY m.id),
     changed AS (
         UPDATE memories m SET tags = w.tags, metadata = w.metadata,
             remember_count = CASE WHEN w.kept THEN m.remember_count ELSE m.remember_count + 1 END,
@@ -526,7 +531,7 @@ DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('relate', 'unrelate', 'check_kind', 'walk', 'related', 'neighbours', 'expand_tags', 'scope_key', 'tag_weight',
-            'note_tags', 'tag_relations', 'relate_by_tags', 'tags', 'retag', 'merged_tags', 'chunk_metadata', 'merged_metadata', 'tell_changed', 'drop_chunks',
+            'note_tags', 'tag_relations', 'relate_by_tags', 'tags', 'retag', 'merged_tags', 'chunk_metadata', 'merged_metadata', 'given_by_files', 'tell_changed', 'drop_chunks',
             'seen_of_file', 'sync_file', 'chunks_of', 'add_chunks', 'refresh_chunks', 'unload_file', 'loaded_files', 'file_state')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

@@ -1,7 +1,7 @@
 """Groups whose robots are declared and live nowhere: everything is written as the owner, by the SDK's own methods."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -20,13 +20,22 @@ class Bench:
 
     dsn: str
     store: Store
+    groups: list[AsyncRobotGroup] = field(default_factory=list)
 
     async def group(self, name: str, *, space: str | None = None, max_tokens: int = 1000) -> AsyncRobotGroup:
         """A group with an active robot ``robot``."""
         key = GroupKey("local", "default", name)
         group_id = await self.store.ensure_group(key, GroupSettings(space=space, max_tokens=max_tokens))
         await self.store.reconcile_members(group_id, ["robot"], [])
-        return AsyncRobotGroup(name, self.store, group_id)
+        made = AsyncRobotGroup(name, self.store, group_id)
+        self.groups.append(made)
+        return made
+
+    async def close(self) -> None:
+        """Close the groups' own connections."""
+        for made in self.groups:
+            await made._lexer.close()
+            await made._remembers.close()
 
     async def sql(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Run a statement as the owner."""
@@ -71,23 +80,20 @@ class Bench:
 @pytest.fixture
 async def bench(dsn: str) -> AsyncIterator[Bench]:
     async with await Store.open(dsn) as store:
-        yield Bench(dsn, store)
+        made = Bench(dsn, store)
+        yield made
+        await made.close()
 
 
 @pytest.fixture
-async def group(bench: Bench) -> AsyncIterator[AsyncRobotGroup]:
-    made = await bench.group("alone")
-    yield made
-    await made._remembers.close()
+async def group(bench: Bench) -> AsyncRobotGroup:
+    return await bench.group("alone")
 
 
 @pytest.fixture
-async def hive(bench: Bench) -> AsyncIterator[tuple[AsyncRobotGroup, AsyncRobotGroup]]:
+async def hive(bench: Bench) -> tuple[AsyncRobotGroup, AsyncRobotGroup]:
     """Two groups of one space."""
-    first, second = [await bench.group(name, space="hive") for name in ("first", "second")]
-    yield first, second
-    for made in (first, second):
-        await made._remembers.close()
+    return await bench.group("first", space="hive"), await bench.group("second", space="hive")
 
 
 def without_time(memory: Memory) -> Memory:

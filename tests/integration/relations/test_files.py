@@ -299,7 +299,6 @@ async def test_s1_another_group_has_no_part_in_a_file(group: AsyncRobotGroup, be
     assert (await other.unload_file(guide)).removed == 3
     assert len(await bench.memories(group)) == 3
     assert await bench.memories(other) == {}
-    await other._remembers.close()
 
 
 async def test_a_path_is_a_file_of_each_scope_apart(group: AsyncRobotGroup, bench: Bench, guide: Path) -> None:

@@ -74,7 +74,7 @@ async def play(dsn: str, steps: list[Step]) -> None:
                 }
                 await bench.agree(group)
         finally:
-            await group._remembers.close()
+            await bench.close()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

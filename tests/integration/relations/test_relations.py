@@ -199,7 +199,6 @@ async def test_s1_relations_stay_within_a_space(group: AsyncRobotGroup, bench: B
     assert await reached(group, mine, depth=5) == []
     found = await group._neighbours([mine, theirs, b], depth=5, min_weight=0.0, filters=Filters(), limit=10)
     assert found == []
-    await other._remembers.close()
 
 
 async def test_groups_of_a_space_share_its_relations(hive: tuple[AsyncRobotGroup, AsyncRobotGroup]) -> None:

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robotgroups.group import AsyncRobotGroup
-from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.relating import relate_step
 from robotgroups.tags import expand, inverse_frequency, weighted_jaccard
 
@@ -247,7 +246,6 @@ async def test_what_is_forgotten_or_of_another_space_is_nobodys_neighbour(group:
     await group.restore(two)
     assert await by_tags(group, one) == [("two", 1.0)]  # it had looked for its own
     assert await bench.sql("SELECT count(*) FROM robotgroups.relations") == [(1,)]
-    await other._remembers.close()
 
 
 @pytest.mark.anyio
@@ -283,11 +281,8 @@ async def test_one_robot_at_a_time_works_in_a_space(group: AsyncRobotGroup, benc
 
 
 @pytest.mark.anyio
-async def test_counts_of_tags_are_taken_anew_as_memories_come(bench: Bench) -> None:
+async def test_counts_of_tags_are_taken_anew_as_memories_come(group: AsyncRobotGroup, bench: Bench) -> None:
     """Until a tenth has changed the last counts are used, a new tag weighing as one that a single memory has."""
-    group_id = await bench.store.ensure_group(GroupKey("local", "default", "counts"), GroupSettings())
-    await bench.store.reconcile_members(group_id, ["robot"], [])
-    group = AsyncRobotGroup("counts", bench.store, group_id)
     for n in range(40):
         await group.remember(f"memory {n}", tags=["db"])
     await bench.settle(group)
@@ -301,4 +296,3 @@ async def test_counts_of_tags_are_taken_anew_as_memories_come(bench: Bench) -> N
     await bench.settle(group)
     assert await bench.sql(counts) == [("db", 41), ("new", 4)]
     assert await bench.sql("SELECT memories, changed FROM robotgroups.tag_totals") == [(44, 0)]
-    await group._remembers.close()

@@ -24,7 +24,7 @@ def test_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.robot_image_pull_policy is PullPolicy.NEVER
     assert settings.namespaces == ("a", "b")
     assert settings.log_level is LogLevel.DEBUG
-    assert settings.resync_seconds == 30
+    assert (settings.resync_seconds, settings.upkeep_seconds, settings.robot_local_image) == (30, 30, "")
 
 
 def test_an_empty_list_of_namespaces_means_all(monkeypatch: pytest.MonkeyPatch) -> None:

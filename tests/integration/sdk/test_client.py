@@ -90,7 +90,7 @@ async def test_every_call_against_a_real_service(served: Served) -> None:
         assert await client.clear_working_memory() == 1
         with pytest.raises(UnknownMemoryError, match="999"):
             await client.forget(999)
-        with pytest.raises(MissingFeatureError, match="vector and hybrid recall need embeddings"):
+        with pytest.raises(MissingFeatureError, match="the group has no embedding provider"):
             await client.recall("x", strategy="vector")
         with pytest.raises(ArgumentError, match="content"):
             await client.remember(" ")

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
@@ -30,6 +29,7 @@ from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
+from robotgroups.names import check_names
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.relating import RelationVerbs, TagVerbs
@@ -42,7 +42,6 @@ from robotgroups.verbs import Write
 from robotgroups.working_set import WorkingSetVerbs
 
 LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
             MemoryUnavailableError, SetupError.
 
         """
-        _check_names(name, active, passive)
+        check_names(name, active, passive)
         if max_tokens is not None and max_tokens < 1:
             raise errors.ArgumentError(f"max_tokens must be at least 1, not {max_tokens}")
         full = await asyncio.to_thread(resolve_dsn, dsn)
@@ -379,7 +378,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         self._hosted[name] = robot
 
     async def _join(self, name: str, role: Role) -> None:
-        _check_names(self.name, [name], [])
+        check_names(self.name, [name], [])
         await self._store.join(self._group_id, name, role)
         await self._let_go(name)  # it was replaced while it was hosted here
         await self._host(name)
@@ -437,17 +436,3 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
     async def _sync(self, robots: Sequence[HostedRobot]) -> dict[str, int]:
         taken = [await robot.catch_up() for robot in robots]
         return {"synced_nodes": sum(taken), "members_updated": sum(n > 0 for n in taken)}
-
-
-def _check_names(group: str, active: Sequence[str], passive: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for what, name in [("name", group), *(("active", n) for n in active), *(("passive", n) for n in passive)]:
-        if not _NAME.fullmatch(name):
-            raise errors.ArgumentError(
-                f"{what} {name!r} must be a DNS label: lower-case letters, digits and '-', at most 63, "
-                "beginning and ending with a letter or digit"
-            )
-        if what != "name":
-            if name in seen:
-                raise errors.ArgumentError(f"robot {name!r} is named twice")
-            seen.add(name)

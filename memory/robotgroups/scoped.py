@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from robotgroups.context import Context
+from robotgroups.erasing import Erasure
 from robotgroups.errors import UnknownMemoryError
 from robotgroups.group_commit import Outcome
 from robotgroups.limits import check_scope
@@ -160,12 +161,11 @@ class ScopedMember:
         scope: Mapping[str, str] | None = None,
         tags: Iterable[str] = (),
     ) -> int:
-        """Remove memories of the scope for good: those with these ids, or else all that have the tags."""
-        if ids is None:
-            return await self._member.erase(scope=within(self.scope, scope), tags=tags)
-        named = {ids} if isinstance(ids, int) else set(ids)
-        mine = [memory_id for memory_id in sorted(named) if await self._has(memory_id)]
-        return await self._member.erase(mine, scope=scope, tags=tags)
+        """Remove memories of the scope for good; of the ids those that are of it."""
+        erasure = Erasure.checked(ids, scope=scope, tags=tags)  # the token's own scope is not what was said
+        if erasure.ids is None:
+            return await self._member.erase(scope=within(self.scope, scope), tags=erasure.tags)
+        return await self._member.erase([memory_id for memory_id in erasure.ids if await self._has(memory_id)])
 
     async def pin(self, *memory_ids: int) -> int:
         """Keep memories of the scope in the working set."""

@@ -54,12 +54,14 @@ async def test_a_batch_is_remembered_in_order_and_one_that_is_refused_hinders_no
         {"content": f"{name}: second of many", "tags": ["a:b"], "metadata": {"n": 1}},
         {"content": f"{name}: other words", "scope": {"user": "u1"}, "key": f"{name}-k"},
         {"content": f"{name}: second of many"},
+        {"content": f"{name}: over before it begins", "expires_at": "2020-01-01T00:00:00Z"},
     ]
     outcomes = (await ok(await client.post("/v1/memories/batch", json={"memories": memories})))["outcomes"]
-    assert [o["status"] for o in outcomes] == [201, 422, 201, 422, 201]
-    types = ["invalid-request", "idempotency-conflict"]
+    assert [o["status"] for o in outcomes] == [201, 422, 201, 422, 201, 422]
+    types = ["invalid-request", "idempotency-conflict", "invalid-request"]
     assert [o["problem"]["type"] for o in outcomes if o["problem"]] == [f"urn:robotgroups:problem:{t}" for t in types]
-    first, _, second, _, again = [o["memory"] for o in outcomes]
+    assert outcomes[5]["problem"]["detail"] == "expires_at 2020-01-01 00:00:00+00 is not in the future"
+    first, _, second, _, again, _ = [o["memory"] for o in outcomes]
     assert (first["id"] < second["id"], again["id"], again["created"]) == (True, second["id"], False)
     found = await ok(await client.get(f"/v1/memories/{second['id']}"))
     assert (found["content"], found["tags"], found["remember_count"]) == (f"{name}: second of many", ["a:b"], 2)

@@ -165,8 +165,17 @@ async def test_erasing_by_tags_erases_ones_own_alone(case: Case) -> None:
     before = await case.others()
     assert (await case.ann.post("/v1/memories/erase", json={"tags": ["case"]})).json() == {"erased": 1}
     assert await case.others() == before
-    nothing = await case.ann.post("/v1/memories/erase", json={})
-    assert nothing.json() == {"erased": 0}, "all of the scope, and there is nothing left"
+    assert await case.others() == before
+
+
+async def test_nothing_is_erased_because_nothing_was_said(case: Case) -> None:
+    before = await case.others()
+    bodies: list[dict[str, Any]] = [{}, {"scope": {}}, {"tags": []}, {"ids": [case.of_ann], "tags": ["case"]}]
+    for body in bodies:
+        assert is_problem(await case.ann.post("/v1/memories/erase", json=body), 422, "invalid-request")
+    assert (await case.ann.get(f"/v1/memories/{case.of_ann}")).status_code == 200
+    assert (await case.ann.post("/v1/memories/erase", json={"scope": ANN})).json()["erased"] >= 1
+    assert is_problem(await case.ann.get(f"/v1/memories/{case.of_ann}"), 404, "unknown-memory")
     assert await case.others() == before
 
 

@@ -1,6 +1,6 @@
 import json
 import tracemalloc
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -17,6 +17,40 @@ from robotgroups.errors import (
     InvalidTagError,
     InvalidTextError,
 )
+from robotgroups.remembering import NewMemory, item_of
+from robotgroups.updating import Patch
+
+
+@pytest.mark.parametrize(
+    ("time", "utc"),
+    [
+        (datetime(2026, 1, 1), "2026-01-01T00:00:00+00:00"),  # noqa: DTZ001  that is the point
+        (datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), "2026-01-01T00:00:00+00:00"),
+        (datetime.max.replace(tzinfo=UTC), "9999-12-31T23:59:59.999999+00:00"),
+    ],
+)
+def test_a_time_is_brought_to_utc(time: datetime, utc: str) -> None:
+    assert limits.check_time(time).isoformat() == utc
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+    ],
+)
+def test_a_time_that_python_could_not_read_again_is_refused_wherever_it_is_given(time: datetime) -> None:
+    """Postgres would keep the year 10000, and every robot's cache would break on it."""
+    message = "expires_at .* must be within the years 1 to 9999 in UTC"
+    with pytest.raises(ArgumentError, match=message):
+        limits.check_time(time, "expires_at")
+    with pytest.raises(ArgumentError, match=message):
+        item_of(NewMemory("x", expires_at=time), "cl100k_base")
+    with pytest.raises(ArgumentError, match=message):
+        Patch.checked(expires_at=time)
+    with pytest.raises(ArgumentError, match="expires_at must be a datetime, not str"):
+        Patch.checked(expires_at="2100-01-01")  # type: ignore[arg-type]
 
 
 def nested(depth: int) -> object:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from robotgroups.errors import ArgumentError
 from robotgroups_robot import settings
 from robotgroups_robot.settings import LogFormat, LogLevel, RobotSettings, SettingsError
 
@@ -114,3 +115,24 @@ def test_what_is_logged_of_the_settings_has_no_secret(settings: RobotSettings) -
     told = str(settings.describe()) + repr(settings)
     assert "s3cret" not in told
     assert "correct-horse" not in told
+
+
+def test_the_keys_of_models_come_from_the_environment_or_from_files_read_anew(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = settings.load().api_keys()
+    assert (keys.embedding(), keys.extraction()) == (None, None)
+    file = tmp_path / "key"
+    environment.setenv("ROBOTGROUPS_EMBEDDING_API_KEY_FILE", str(file))
+    environment.setenv("ROBOTGROUPS_EXTRACTION_API_KEY", "correct-horse")
+    loaded = settings.load()
+    keys = loaded.api_keys()
+    # a robot starts without it: its memory is there all the same
+    with pytest.raises(ArgumentError, match=f"^ROBOTGROUPS_EMBEDDING_API_KEY_FILE: {file}: No such file or directory"):
+        keys.embedding()
+    assert loaded.model_secrets() == ["correct-horse"]
+    for key in ("first", "second"):
+        file.write_text(f"{key}\n")
+        assert (keys.embedding(), keys.extraction()) == (f"{key}\n", "correct-horse")
+        assert loaded.model_secrets() == [key, "correct-horse"]
+    assert "correct-horse" not in str(loaded.describe()) + repr(loaded)

@@ -1,4 +1,5 @@
--- Export and import of a group: what its memories are, were and are related to goes out as lines of JSON, and comes in again with its times and counts.
+-- Export and import of a group: what its memories are, were and are related to goes out as lines of JSON, and comes in again with its times and counts. All of it
+-- is the owner's: no robot could be held to times and counts that it claims.
 -- An export reads page by page: no transaction stays open, which would keep vacuum from the rows that robots change all the time.
 -- Locks: as everywhere, the space's row when it is shared, then its groups', then memories, jobs last.
 
@@ -15,6 +16,7 @@ CREATE TABLE robotgroups.imports (
 );
 COMMENT ON COLUMN robotgroups.imports.source IS 'the hash of what is imported: of its first line';
 ALTER TABLE robotgroups.imports ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_rows ON robotgroups.imports FOR SELECT TO robotgroups_robot USING (group_id = ANY ((SELECT robotgroups.my_groups())::bigint[]));
 
 ALTER TABLE robotgroups.spaces ADD COLUMN imported_to bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN robotgroups.spaces.imported_to IS 'memories up to this id may be older than those with lower ids';
@@ -23,9 +25,8 @@ COMMENT ON COLUMN robotgroups.spaces.imported_to IS 'memories up to this id may 
 
 -- What an export begins with: the group and its settings, the last memory that it takes along, about how many these are, the model that recall compares with.
 CREATE FUNCTION robotgroups.export_header(p_group bigint) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
 BEGIN
-    PERFORM assert_may_use(p_group);
     RETURN (SELECT jsonb_build_object(
             'group', jsonb_build_object('cluster', g.cluster, 'namespace_uid', g.namespace_uid, 'name', g.name, 'created_at', g.created_at),
             'settings', jsonb_build_object('max_tokens', g.max_tokens, 'language', g.language, 'tokenizer', g.tokenizer, 'heartbeat_ms', g.heartbeat_ms,
@@ -43,11 +44,10 @@ END $$;
 -- expired; embedding is its vector by p_model. The columns of the inner query are the fields of a line, in their order.
 CREATE FUNCTION robotgroups.export_memories(p_group bigint, p_after bigint, p_to bigint, p_limit integer, p_bytes bigint, p_model bigint)
 RETURNS TABLE (id bigint, version integer, line text, embedding text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE v_space bigint;
 BEGIN
-    PERFORM assert_may_use(p_group);
     SELECT g.space_id INTO v_space FROM groups g WHERE g.id = p_group;
     RETURN QUERY
         WITH looked AS (
@@ -69,11 +69,10 @@ END $$;
 -- What these memories said before, in the order of memories and versions, after one of these; limits as of export_memories.
 CREATE FUNCTION robotgroups.export_versions(p_group bigint, p_memories bigint[], p_memory bigint, p_version integer, p_limit integer, p_bytes bigint)
 RETURNS TABLE (memory_id bigint, version integer, line text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE v_space bigint;
 BEGIN
-    PERFORM assert_may_use(p_group);
     SELECT g.space_id INTO v_space FROM groups g WHERE g.id = p_group;
     RETURN QUERY
         WITH looked AS (
@@ -92,11 +91,10 @@ END $$;
 -- A page of what somebody has said of memories up to the id p_to, after one of these; line is NULL when one of the two is not in the export.
 CREATE FUNCTION robotgroups.export_relations(p_group bigint, p_source bigint, p_target bigint, p_kind text, p_to bigint, p_limit integer)
 RETURNS TABLE (source bigint, target bigint, kind text, line text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE v_space bigint;
 BEGIN
-    PERFORM assert_may_use(p_group);
     SELECT g.space_id INTO v_space FROM groups g WHERE g.id = p_group;
     RETURN QUERY
         SELECT r.source, r.target, r.kind, CASE WHEN r.target <= p_to AND (a.expires_at IS NULL OR a.expires_at > now())
@@ -114,7 +112,7 @@ CREATE TYPE robotgroups.import_item AS (
     ord integer, record jsonb, content text, tokens integer, tags text[], scope text[], hash bytea, versions jsonb, embedding jsonb, expires_at timestamptz,
     forgotten_at timestamptz, id bigint, known boolean, alike boolean);
 
--- Writes down how far an import is; with no line that it has ended. Owner only.
+-- Writes down how far an import is; with no line that it has ended.
 CREATE FUNCTION robotgroups.note_import(p_group bigint, p_source bytea, p_line bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 BEGIN
@@ -126,8 +124,8 @@ BEGIN
     END IF;
 END $$;
 
--- Brings memories in as they were, each once (M2): what the group has already stays as it is, but that it takes its place in the working set. Owner only: no robot
--- could be held to times and counts that it claims. p_items: [{"record": a memory's line, "tokens", "tags", "scope": ["key=value"], "versions": [{"record": a line,
+-- Brings memories in as they were, each once (M2): what the group has already stays as it is, but that it takes its place in the working set.
+-- p_items: [{"record": a memory's line, "tokens", "tags", "scope": ["key=value"], "versions": [{"record": a line,
 -- "tokens"}], "embedding": [...]}]. p_model: what the embeddings are by; they are taken when the space embeds by the same. p_working_memory: whether what was
 -- in the working set comes into this one, by its events and within its budget (M4). p_source and p_line: how far the import is with this (note_import).
 CREATE FUNCTION robotgroups.import_memories(
@@ -282,8 +280,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Brings in what somebody has said of memories: [{"source": hash, "target": hash, "kind", "weight", "created_at"}]; what is said already stays as it is. Owner
--- only. missing: how many name a memory that is not there.
+-- Brings in what somebody has said of memories: [{"source": hash, "target": hash, "kind", "weight", "created_at"}]; what is said already stays as it is.
+-- missing: how many name a memory that is not there.
 CREATE FUNCTION robotgroups.import_relations(p_group bigint, p_items jsonb, p_source bytea DEFAULT NULL, p_line bigint DEFAULT NULL,
     OUT created integer, OUT missing integer)
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
@@ -337,7 +335,4 @@ BEGIN
             'import_memories', 'texts', 'import_items', 'import_versions', 'import_embeddings', 'import_jobs', 'tell_added', 'import_places', 'import_relations',
             'surplus')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
-    FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('export_header', 'export_memories', 'export_versions', 'export_relations')
-    LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO robotgroups_robot', f); END LOOP;
 END $$;

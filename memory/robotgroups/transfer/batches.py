@@ -50,6 +50,7 @@ class _Memory:
     embedding: str | None = None
     size: int = 0
     counted: bool = False
+    last_version: int | None = None
 
     def item(self) -> str:
         tags, scope = json.dumps(self.line.tags), json.dumps(self.line.scope)
@@ -121,6 +122,7 @@ class _Gathering:
 
     def _add_version(self, number: int, line: VersionLine) -> Iterator[Batch]:
         memory = self._belonging(number)
+        _check_version(number, line, memory)
         if memory.versions and memory.size + self._size + len(line.text) > MAX_CHARACTERS:
             # a history that is longer than a batch: the memory comes first, with what fits, and goes on in the next
             self._put(memory)
@@ -128,6 +130,7 @@ class _Gathering:
             self._memory = memory = _Memory(memory.line, memory.tokens, size=len(memory.line.text), counted=True)
         count = tokens.count(line.content, self._tokenizer)
         memory.versions.append(f'{{"record":{line.text},"tokens":{count}}}')
+        memory.last_version = line.version
         memory.size += len(line.text)
 
     def _belonging(self, number: int) -> _Memory:
@@ -164,6 +167,15 @@ class _Gathering:
         batch = Batch(kind, tuple(self._items), self._done, self._count)
         self._items, self._size, self._count = [], 0, 0
         return batch
+
+
+def _check_version(number: int, line: VersionLine, memory: _Memory) -> None:
+    if line.version >= memory.line.version:
+        raise InvalidExportError(
+            f"version {line.version} is none before the memory's own, {memory.line.version}", number
+        )
+    if memory.last_version is not None and line.version != memory.last_version + 1:
+        raise InvalidExportError(f"version {line.version} does not follow {memory.last_version}", number)
 
 
 def batches(lines: Iterable[tuple[int, Line]], tokenizer: str, model: Model | None) -> Iterator[Batch]:

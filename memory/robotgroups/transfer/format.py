@@ -109,12 +109,6 @@ class Position:
             data["relations"] = list(self.relations)
         return line_of(LineKind.MARK, data)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Position:
-        """Read a mark."""
-        relations = data.get("relations")
-        return cls(data["memories"], None if relations is None else (relations[0], relations[1], relations[2]))
-
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -174,6 +168,12 @@ class Tally:
         if counted := _COUNTED.get(kind):
             self._content.update(line)
             self.counts = replace(self.counts, **{counted: getattr(self.counts, counted) + 1})
+
+    def copy(self) -> Tally:
+        """One that goes on by itself from here."""
+        other = Tally()
+        other.counts, other._all, other._content = self.counts, self._all.copy(), self._content.copy()
+        return other
 
     def end(self) -> End:
         """The last line of what was taken into account."""

@@ -139,9 +139,10 @@ async def import_lines(
     *,
     resume: bool = False,
     working_memory: bool = True,
+    done: Done | None = None,
     tell: Callable[[Done], None] = lambda _: None,
 ) -> Done:
-    """Bring an export into a group; ``tell`` hears of each batch once it is there.
+    """Bring an export into a group; ``tell`` hears of each batch once it is there, and ``done`` (returned) keeps count.
 
     What the group has already stays as it is. ``resume`` goes on behind the last batch of an import of the same export
     that was interrupted. Without ``working_memory`` everything comes into long-term memory alone.
@@ -152,8 +153,8 @@ async def import_lines(
 
     """
     tokenizer = (await store.export_header(group_id))["settings"]["tokenizer"]
-    done = Done(resumed_after=await store.imported_to(group_id, reader.source) if resume else 0)
-    done.line = done.resumed_after
+    done = done or Done()
+    done.line = done.resumed_after = await store.imported_to(group_id, reader.source) if resume else 0
     gathered = batches(reader.lines(done.line), tokenizer, reader.header.model)
     # the next batch is read and counted in a thread while Postgres is busy with this one
     coming = asyncio.create_task(asyncio.to_thread(next, gathered, None))

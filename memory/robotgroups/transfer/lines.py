@@ -20,7 +20,7 @@ from robotgroups.errors import ArgumentError, InvalidExportError, InvalidTagErro
 from robotgroups.limits import check_content, check_json, check_scope, check_text, check_words, shown
 from robotgroups.models import GroupKey
 from robotgroups.tags import check_tag
-from robotgroups.transfer.format import FORMAT, MAX_LINE_BYTES, VERSION, Counts, End, Header, LineKind, Model
+from robotgroups.transfer.format import FORMAT, MAX_LINE_BYTES, VERSION, Counts, End, Header, LineKind, Model, Position
 
 _LARGEST_INTEGER = 2**31 - 1
 _LEAST_WEIGHT = 0.000001
@@ -37,6 +37,7 @@ class MemoryLine:
 
     text: str
     content: str
+    version: int
     tags: tuple[str, ...]
     scope: tuple[str, ...]
 
@@ -54,6 +55,7 @@ class VersionLine:
 
     text: str
     content: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class RelationLine:
 
 @dataclass(frozen=True, slots=True)
 class MarkLine:
-    """A mark says nothing to an import."""
+    """How far an export was; it says nothing to an import."""
+
+    position: Position
 
 
 Line = Header | MemoryLine | EmbeddingLine | VersionLine | RelationLine | MarkLine | End
@@ -159,6 +163,7 @@ def _memory(text: str, data: dict[str, Any]) -> MemoryLine:
     return MemoryLine(
         text=text,
         content=data["content"],
+        version=data.get("version") or 1,
         tags=tuple(dict.fromkeys(map(_clean_tag, data.get("tags") or ()))),
         scope=tuple(f"{key}={value}" for key, value in check_scope(data.get("scope")).items()),
     )
@@ -180,7 +185,7 @@ def _embedding(_: str, data: dict[str, Any]) -> EmbeddingLine:
 def _version(text: str, data: dict[str, Any]) -> VersionLine:
     _require(data, "version", "content", "since", "until")
     _check(LineKind.VERSION, data, _VERSION)
-    return VersionLine(text, data["content"])
+    return VersionLine(text, data["content"], data["version"])
 
 
 def _relation(text: str, data: dict[str, Any]) -> RelationLine:
@@ -191,8 +196,15 @@ def _relation(text: str, data: dict[str, Any]) -> RelationLine:
     return RelationLine(text)
 
 
-def _mark(_: str, __: dict[str, Any]) -> MarkLine:
-    return MarkLine()
+def _mark(_: str, data: dict[str, Any]) -> MarkLine:
+    fields.known(LineKind.MARK, data, ("memories", "relations"))
+    fields.whole("memories", data.get("memories"), 0)
+    relations = data.get("relations")
+    if relations is None:
+        return MarkLine(Position(data["memories"]))
+    if not isinstance(relations, list) or [type(part) for part in relations] != [int, int, str]:
+        raise ArgumentError(f"relations must be two ids and a kind, not {shown(relations)}")
+    return MarkLine(Position(data["memories"], (relations[0], relations[1], relations[2])))
 
 
 def _end(_: str, data: dict[str, Any]) -> End:

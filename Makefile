@@ -9,7 +9,7 @@ VENV ?= .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export PYTHONPATH := hack:hack/local-cluster
-CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot hack tests $(wildcard examples) $(wildcard benchmarks)
+CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot cli/robotgroups_cli hack tests $(wildcard examples) $(wildcard benchmarks)
 PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 # These tests wait more than they work: three at a time on two cores, each with servers of its own.
 PARALLEL := -n 3 --dist loadfile

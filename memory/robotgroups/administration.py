@@ -38,9 +38,11 @@ class Administration(Logins):
             await self._value("SELECT robotgroups.find_group(%s, %s, %s)", (key.cluster, key.namespace_uid, key.name))
         )
 
-    async def list_groups(self, cluster: str) -> list[GroupRecord]:
-        """Groups of a cluster (owner only)."""
-        rows = await self._rows("SELECT * FROM robotgroups.groups WHERE cluster = %s ORDER BY id", (cluster,))
+    async def list_groups(self, cluster: str | None = None) -> list[GroupRecord]:
+        """Groups of a cluster, or of all (owner only)."""
+        rows = await self._rows(
+            "SELECT * FROM robotgroups.groups WHERE cluster = coalesce(%s, cluster) ORDER BY id", (cluster,)
+        )
         return [
             GroupRecord(
                 r["id"],

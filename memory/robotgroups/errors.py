@@ -11,6 +11,7 @@ RobotGroupsError
 │   ├── InvalidMetadataError
 │   ├── InvalidScopeError
 │   ├── InvalidFileError                a file that cannot be loaded
+│   ├── InvalidExportError              no export, or a line of one that cannot be imported: carries its number
 │   └── IdempotencyConflictError        the key was used with other content
 ├── NotFoundError (also LookupError)
 │   ├── UnknownGroupError
@@ -97,6 +98,17 @@ class InvalidScopeError(ArgumentError):
 
 class InvalidFileError(ArgumentError):
     """A file cannot be loaded: it is missing, too large, no UTF-8, or its front matter cannot be read."""
+
+
+class InvalidExportError(ArgumentError):
+    """What is to be imported is no export, is not whole, or has a line that cannot be imported.
+
+    ``line`` is the number of that line, from 1; None when it is about the whole.
+    """
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.line = line
 
 
 class IdempotencyConflictError(ArgumentError):

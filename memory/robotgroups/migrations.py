@@ -14,7 +14,7 @@ from importlib.resources import files
 import psycopg
 
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
-from robotgroups.errors import SchemaVersionError
+from robotgroups.errors import DatabaseConfigError, SchemaVersionError
 
 # Any constant: what matters is that all of us take the same one.
 _LOCK = 5247_0001
@@ -86,13 +86,24 @@ def pending(applied: dict[int, str]) -> list[Migration]:
     return [m for m in known() if m.version not in applied]
 
 
-async def migrate(dsn: str) -> list[str]:
+class Watcher:
+    """Hears how a migration goes; this one does nothing with it."""
+
+    def waiting(self) -> None:
+        """Somebody else is migrating this database: it waits."""
+
+    def applying(self, migration: Migration) -> None:
+        """This one is being applied."""
+
+
+async def migrate(dsn: str, watcher: Watcher | None = None) -> list[str]:
     """Bring the database at ``dsn`` to this library's schema; returns the names of what was applied.
 
     Safe when many do it at once: they wait for each other, and all but the first find nothing to do.
 
     Raises:
         SchemaVersionError: see ``pending``.
+        DatabaseConfigError: the database lacks what the schema needs (pgvector); the message tells the remedy.
         PoolerError, MemoryUnavailableError, NotPermittedError.
 
     """
@@ -102,18 +113,24 @@ async def migrate(dsn: str) -> list[str]:
         )
         async with connection:
             await refuse_pooler(connection)
-            return await _migrate_locked(connection)
+            try:
+                return await _migrate_locked(connection, watcher or Watcher())
+            except psycopg.errors.RaiseException as error:  # a migration says what it misses
+                raise DatabaseConfigError(error.diag.message_primary or str(error)) from error
 
 
-async def _migrate_locked(connection: Connection) -> list[str]:
+async def _migrate_locked(connection: Connection, watcher: Watcher) -> list[str]:
     await connection.execute("SET client_min_messages = warning")
-    await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+    if await (await connection.execute("SELECT FROM pg_try_advisory_lock(%s) t WHERE t", (_LOCK,))).fetchone() is None:
+        watcher.waiting()
+        await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
     try:
         async with connection.transaction():
             await connection.execute(_LEDGER)
             cursor = await connection.execute("SELECT version, sha256 FROM robotgroups.migrations")
             todo = pending(dict(await cursor.fetchall()))
             for migration in todo:
+                watcher.applying(migration)
                 # bytes: the text is a file of this package, and holds % signs
                 await connection.execute(migration.sql.encode())
                 await connection.execute(

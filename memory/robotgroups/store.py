@@ -35,6 +35,7 @@ from robotgroups.models import (
 )
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
 from robotgroups.relations_store import RelationsStore
+from robotgroups.transfer_store import TransferStore
 from robotgroups.writer import Writer
 
 FUSION, NO_FILTERS = Fusion(), Filters()
@@ -47,7 +48,7 @@ _RECALL_BY_VECTOR = (
 __all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
 
 
-class Store(LifecycleStore, RelationsStore, FilesStore, Jobs, Administration):
+class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Administration):
     """The schema ``robotgroups``, by a pool of connections; open it with ``Store.open`` and close it."""
 
     # -- members and roles -------------------------------------------------------------------------------------------

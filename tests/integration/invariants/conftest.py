@@ -106,6 +106,11 @@ class Group:
             cursor = await connection.execute(statement.encode(), arguments)
             return await cursor.fetchall() if cursor.description else []
 
+    async def script(self, statements: str) -> None:
+        """Run statements as the owner."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            await connection.execute(statements.encode())
+
 
 @pytest.fixture
 async def group(dsn: str) -> AsyncIterator[Group]:

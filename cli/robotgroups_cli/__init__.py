@@ -1,0 +1,1 @@
+"""The command `robotgroups`: what an administrator does with a database of robot groups."""

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from robotgroups.check import check
-from robotgroups.errors import ArgumentError, UnknownMemoryError
 from robotgroups.erasing import Erasure
+from robotgroups.errors import ArgumentError, UnknownMemoryError
 from robotgroups.remembering import NewMemory
 from robotgroups.store import Store
 from robotgroups.updating import Patch

@@ -103,7 +103,7 @@ def test_pins_updates_history_and_erasure(group: RobotGroup) -> None:
 def test_what_has_expired_is_in_no_context_and_no_list(group: RobotGroup) -> None:
     memory_id = group.remember("soon over", expires_at=datetime.now(UTC) + timedelta(hours=1))
     assert (ids(group.working_memory()), group.context().memory_ids) == ([memory_id], (memory_id,))
-    with pytest.raises(ArgumentError, match="expires_at .* is not in the future"):
+    with pytest.raises(ArgumentError, match=r"expires_at .* is not in the future"):
         group.remember("over already", expires_at=datetime.now(UTC))
     group.update(memory_id, expires_at=None)
     assert group.get(memory_id).expires_at is None

@@ -58,7 +58,7 @@ class Life:
     group_id: int
     ids: list[int] = field(default_factory=list)
 
-    async def step(self, what: str, *arguments: Any) -> None:
+    async def step(self, what: str, *arguments: Any) -> None:  # noqa: C901  one branch for each thing that can be done
         """Do one; what cannot be done now is not done."""
         who: dict[str, Any] = {"robot": None, "tenure": None}
         store = self.world.store
@@ -104,7 +104,8 @@ class Life:
         await self.world.sql(
             "WITH done AS (INSERT INTO robotgroups.embeddings (model_id, memory_id, embedding) "
             "SELECT s.target_model, m.id, %s::vector FROM robotgroups.memories m "
-            "JOIN robotgroups.spaces s ON s.id = m.space_id WHERE m.id = %s ON CONFLICT DO NOTHING RETURNING memory_id) "
+            "JOIN robotgroups.spaces s ON s.id = m.space_id WHERE m.id = %s "
+            "ON CONFLICT DO NOTHING RETURNING memory_id) "
             "DELETE FROM robotgroups.jobs j USING done d WHERE j.memory_id = d.memory_id AND j.kind = 'embed'",
             str(vector), memory_id,
         )  # fmt: skip

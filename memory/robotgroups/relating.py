@@ -9,7 +9,6 @@ from functools import cached_property
 from robotgroups import tags as tag_rules
 from robotgroups.errors import ArgumentError
 from robotgroups.limits import check_text
-from robotgroups.recall import Filters
 from robotgroups.relations import RELATED_LIMIT, Related, check_kind, check_weight, walk_of
 from robotgroups.relations_store import RelationsStore
 from robotgroups.remembering import scope_texts
@@ -84,20 +83,6 @@ class RelationVerbs(Verbs):
         """
         walk = walk_of(depth=depth, min_weight=min_weight, kinds=kinds, scope=scope, limit=limit)
         return await self._store.related(self._group_id, memory_id, walk)
-
-    async def _neighbours(
-        self, memory_ids: Sequence[int], *, depth: int, min_weight: float, filters: Filters, limit: int
-    ) -> list[Related]:
-        """What recall's hits are related to, but for the hits, the strongest first; recall's filters hold for it."""
-        walk = walk_of(depth=depth, min_weight=min_weight, limit=limit)
-        return await self._store.neighbours(
-            self._group_id,
-            memory_ids,
-            depth=walk.depth,
-            min_weight=walk.min_weight,
-            filters=filters,
-            limit=walk.limit,
-        )
 
 
 class TagVerbs(Verbs):

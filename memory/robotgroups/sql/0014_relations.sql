@@ -157,10 +157,21 @@ $$;
 CREATE FUNCTION robotgroups.scope_key(p_scope text[]) RETURNS bigint
 LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$ SELECT CASE WHEN p_scope = '{}' THEN 0 ELSE hashtextextended(p_scope::text, 0) END $$;
 
--- ln(1 + memories / those that have the tag): robotgroups.tags.inverse_frequency.
+-- ln(1 + memories / those that have the tag): robotgroups.tags.inverse_frequency. Plain SQL without settings of its own, so that it is inlined.
 CREATE FUNCTION robotgroups.tag_weight(p_memories bigint, p_count bigint) RETURNS double precision
-LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$
+LANGUAGE sql IMMUTABLE AS $$
     SELECT ln(1 + greatest(p_memories, 1)::double precision / greatest(coalesce(p_count, 1), 1))
+$$;
+
+-- A memory's tags and those above them, as they were written down, the rarest first, with what each weighs. Plain SQL without settings of its own, so that it is
+-- inlined; OFFSET 0 keeps it a look at one memory whatever the planner thinks of joining all.
+CREATE FUNCTION robotgroups.weighted_tags(p_space bigint, p_memory bigint)
+RETURNS TABLE (tags text[], weights double precision[], weight double precision, scope_key bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT array_agg(x.tag ORDER BY x.weight DESC, x.tag COLLATE "C"), array_agg(x.weight ORDER BY x.weight DESC, x.tag COLLATE "C"), sum(x.weight), min(x.scope_key)
+    FROM (SELECT t.tag, t.scope_key, robotgroups.tag_weight((SELECT n.memories FROM robotgroups.tag_totals n WHERE n.space_id = p_space),
+            (SELECT k.memories FROM robotgroups.tag_counts k WHERE k.space_id = p_space AND k.tag = t.tag)) AS weight
+        FROM robotgroups.tag_members t WHERE t.memory_id = p_memory OFFSET 0) x
 $$;
 
 -- Writes down which tags these memories have now, and counts all of them anew when a tenth has changed: each is counted ten times or so in its life.
@@ -185,37 +196,33 @@ BEGIN
 END $$;
 
 -- How like the tags of each memory are to those of others of its scope, or of none: weighted Jaccard, with all tags above theirs (robotgroups.tags.weighted_jaccard is
--- the same in Python). Each gets its 20 best of at least a tenth, ties to the nearest in time. It looks at the 50 memories before and after it that have
--- a tag in common, for each tag: a tag that everything has is no more work than another. "own" are the relations that a memory has to others by this, the rest is
--- what others have to it.
+-- the same in Python). Each gets its 20 best of at least a tenth, ties to the nearest in time. For each of its 8 rarest tags it looks at the 25 memories before and
+-- after it that have it too: a tag that everything has is no more work than another. "own" are the relations that a memory has to others by this, the rest is what
+-- others have to it.
 CREATE FUNCTION robotgroups.tag_relations(p_space bigint, p_memories bigint[]) RETURNS TABLE (source bigint, target bigint, weight real, own boolean)
 LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
     WITH mine AS MATERIALIZED (
-        SELECT t.memory_id AS id, t.tag, t.scope_key, tag_weight(n.memories, k.memories) AS weight FROM tag_members t
-        JOIN tag_totals n ON n.space_id = p_space LEFT JOIN tag_counts k ON k.space_id = p_space AND k.tag = t.tag
-        WHERE t.memory_id = ANY (p_memories)),
+        SELECT i.id, w.* FROM unnest(p_memories) i(id) CROSS JOIN LATERAL weighted_tags(p_space, i.id) w WHERE w.tags IS NOT NULL),
     near AS MATERIALIZED (
-        SELECT DISTINCT m.id, c.memory_id AS other, true AS own FROM mine m
-        CROSS JOIN LATERAL (SELECT m.scope_key UNION SELECT 0) s(key)
+        SELECT DISTINCT a.id, n.memory_id AS other, true AS own
+        FROM mine a CROSS JOIN unnest(a.tags[1:8]) w(tag) CROSS JOIN unnest(ARRAY[a.scope_key] || CASE WHEN a.scope_key <> 0 THEN ARRAY[0::bigint] END) s(key)
         CROSS JOIN LATERAL (
-            (SELECT t.memory_id FROM tag_members t WHERE t.space_id = p_space AND t.tag = m.tag AND t.scope_key = s.key AND t.memory_id < m.id
-                ORDER BY t.memory_id DESC LIMIT 50)
+            (SELECT t.memory_id FROM tag_members t WHERE t.space_id = p_space AND t.tag = w.tag AND t.scope_key = s.key AND t.memory_id < a.id
+                ORDER BY t.memory_id DESC LIMIT 25)
             UNION ALL
-            (SELECT t.memory_id FROM tag_members t WHERE t.space_id = p_space AND t.tag = m.tag AND t.scope_key = s.key AND t.memory_id > m.id
-                ORDER BY t.memory_id LIMIT 50)) c
-        UNION ALL SELECT r.target, r.source, false FROM relations r WHERE r.target = ANY (p_memories) AND r.kind = 'tags'
-            AND NOT r.source = ANY (p_memories)),
-    likeness AS (
-        SELECT n.id, n.other, n.own, coalesce(sum(m.weight), 0) AS common, sum(tag_weight(x.memories, k.memories)) AS others
-        FROM near n JOIN tag_members t ON t.memory_id = n.other JOIN tag_totals x ON x.space_id = p_space
-        LEFT JOIN tag_counts k ON k.space_id = p_space AND k.tag = t.tag LEFT JOIN mine m ON m.id = n.id AND m.tag = t.tag
-        GROUP BY n.id, n.other, n.own),
-    scored AS (
-        SELECT l.id, l.other, l.own, least(l.common / (a.weight + l.others - l.common), 1)::real AS weight FROM likeness l
-        JOIN (SELECT m.id, sum(m.weight) AS weight FROM mine m GROUP BY m.id) a ON a.id = l.id WHERE l.common > 0),
+            (SELECT t.memory_id FROM tag_members t WHERE t.space_id = p_space AND t.tag = w.tag AND t.scope_key = s.key AND t.memory_id > a.id
+                ORDER BY t.memory_id LIMIT 25)) n
+        UNION ALL SELECT r.target, r.source, false FROM relations r WHERE r.target = ANY (p_memories) AND r.kind = 'tags' AND NOT r.source = ANY (p_memories)),
+    -- each of them once, however many it is near to
+    others AS MATERIALIZED (SELECT d.other, w.* FROM (SELECT DISTINCT n.other FROM near n) d CROSS JOIN LATERAL weighted_tags(p_space, d.other) w),
+    scored AS MATERIALIZED (
+        SELECT n.id, n.other, n.own, least(c.common / (a.weight + o.weight - c.common), 1)::real AS weight
+        FROM near n JOIN mine a ON a.id = n.id JOIN others o ON o.other = n.other
+        CROSS JOIN LATERAL (SELECT sum(u.weight) AS common FROM unnest(o.tags, o.weights) u(tag, weight) WHERE u.tag = ANY (a.tags)) c WHERE c.common > 0),
     best AS (
         SELECT s.*, row_number() OVER (PARTITION BY s.id ORDER BY s.weight DESC, abs(s.other - s.id), s.other) AS place FROM scored s
-        JOIN memories m ON m.id = s.other WHERE s.own AND s.weight >= 0.1 AND m.forgotten_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > now()))
+        CROSS JOIN LATERAL (SELECT FROM memories m WHERE m.id = s.other AND m.forgotten_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > now()) OFFSET 0) m
+        WHERE s.own AND s.weight >= 0.1)
     SELECT b.id, b.other, b.weight, true FROM best b WHERE b.place <= 20
     UNION ALL SELECT s.other, s.id, s.weight, false FROM scored s WHERE NOT s.own AND s.weight >= 0.1
 $$;
@@ -531,7 +538,7 @@ DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('relate', 'unrelate', 'check_kind', 'walk', 'related', 'neighbours', 'expand_tags', 'scope_key', 'tag_weight',
-            'note_tags', 'tag_relations', 'relate_by_tags', 'tags', 'retag', 'merged_tags', 'chunk_metadata', 'merged_metadata', 'given_by_files', 'tell_changed', 'drop_chunks',
+            'weighted_tags', 'note_tags', 'tag_relations', 'relate_by_tags', 'tags', 'retag', 'merged_tags', 'chunk_metadata', 'merged_metadata', 'given_by_files', 'tell_changed', 'drop_chunks',
             'seen_of_file', 'sync_file', 'chunks_of', 'add_chunks', 'refresh_chunks', 'unload_file', 'loaded_files', 'file_state')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

@@ -197,7 +197,9 @@ async def test_s1_relations_stay_within_a_space(group: AsyncRobotGroup, bench: B
         mine,
     )
     assert await reached(group, mine, depth=5) == []
-    found = await group._neighbours([mine, theirs, b], depth=5, min_weight=0.0, filters=Filters(), limit=10)
+    found = await bench.store.neighbours(
+        group._group_id, [mine, theirs, b], depth=5, min_weight=0.0, filters=Filters(), limit=10
+    )
     assert found == []
 
 
@@ -213,14 +215,17 @@ async def test_groups_of_a_space_share_its_relations(hive: tuple[AsyncRobotGroup
     assert issubclass(UnknownMemoryError, NotFoundError)
 
 
-async def test_neighbours_are_what_hits_are_related_to_and_recalls_filters_hold(group: AsyncRobotGroup) -> None:
+async def test_neighbours_are_what_hits_are_related_to_and_recalls_filters_hold(
+    group: AsyncRobotGroup, bench: Bench
+) -> None:
     a, b, c, d = [await group.remember(content, tags=[f"letter:{content}"]) for content in "abcd"]
     e = await group.remember("e", scope={"user": "u1"})
     for source, target, weight in ((a, b, 0.9), (a, c, 0.8), (d, c, 0.85), (b, e, 1.0)):
         await group.relate(source, target, "near", weight)
 
     async def near(*hits: int, depth: int = 1, limit: int = 10, **filters: object) -> list[tuple[str, float, int]]:
-        found = await group._neighbours(
+        found = await bench.store.neighbours(
+            group._group_id,
             hits,
             depth=depth,
             min_weight=0.5,

@@ -16,6 +16,7 @@ from .conftest import Bench
 
 MOST = 20
 LEAST = 0.1
+LOOKED_BY = 8
 
 
 # -- the same formula in SQL and in Python ---------------------------------------------------------------------------
@@ -41,14 +42,22 @@ def remembered(connection: psycopg.Connection, tags: Sequence[Sequence[str]]) ->
 
 
 def expected_relations(tags: Sequence[Sequence[str]]) -> dict[tuple[int, int], float]:
-    """The relations of memories 0, 1, ... by Python's formula: the best 20 of each, ties to the nearest."""
+    """The relations of memories 0, 1, ... by Python's formula.
+
+    The best 20 of each, ties to the nearest, of those that have one of its 8 rarest tags.
+    """
     expanded = [expand(own) for own in tags]
     tagged = sum(bool(own) for own in expanded)
     counts = {tag: sum(tag in own for own in expanded) for own in expanded for tag in own}
     weights = inverse_frequency(counts, tagged)
     found: dict[tuple[int, int], float] = {}
     for a, own in enumerate(tags):
-        likeness = {b: weighted_jaccard(own, other, weights) for b, other in enumerate(tags) if b != a}
+        rarest = sorted(expanded[a], key=lambda tag: (-weights[tag], tag))[:LOOKED_BY]
+        likeness = {
+            b: weighted_jaccard(own, other, weights)
+            for b, other in enumerate(tags)
+            if b != a and not expanded[b].isdisjoint(rarest)
+        }
         best = sorted(likeness, key=lambda b: (-round(likeness[b], 6), abs(b - a), b))
         found |= {(a, b): likeness[b] for b in best[:MOST] if likeness[b] >= LEAST}
     return found

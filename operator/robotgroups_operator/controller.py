@@ -19,6 +19,7 @@ from robotgroups_operator.cache import Cache, GroupRef
 from robotgroups_operator.children import plan_children
 from robotgroups_operator.database import MEMORY_UNAVAILABLE, Database
 from robotgroups_operator.failures import FailureDetector
+from robotgroups_operator.group_settings import SETTINGS_REFUSED
 from robotgroups_operator.labels import plan_labels
 from robotgroups_operator.local_model import local_model_problem
 from robotgroups_operator.manifests.identity import Group, Identity, RobotDefaults
@@ -59,7 +60,8 @@ class Shared:
 
 def _problem(error: RobotGroupsError) -> Problem:
     """An error of the database that a person has to see to."""
-    return Problem(type(error).__name__.removesuffix("Error"), str(error))
+    reason = SETTINGS_REFUSED if isinstance(error, ArgumentError) else type(error).__name__.removesuffix("Error")
+    return Problem(reason, str(error))
 
 
 class GroupController:

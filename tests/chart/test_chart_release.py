@@ -121,7 +121,7 @@ def test_upgrades_the_resource(
 
 def test_uninstall_keeps_the_resource_and_its_groups(release: Release, api_server: ApiServer, root: Path) -> None:
     release.apply()
-    api_server.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    api_server.wait_until_served()
     api_server.kubectl("apply", "-n", "default", "-f", str(root / "crds" / "samples" / "support-team.yaml"))
     assert f"[CustomResourceDefinition] {CRD}" in release.uninstall()
     groups = api_server.get("-n", "default", "robotgroups")["items"]

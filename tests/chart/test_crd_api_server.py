@@ -18,8 +18,7 @@ NAMESPACE = ("-n", "default")
 @pytest.fixture(scope="module")
 def server(api_server: ApiServer) -> Iterator[ApiServer]:
     """The API server with the resource as it stands in crds/."""
-    api_server.kubectl("apply", "-f", str(ROOT / "crds" / "robotgroups.yaml"))
-    api_server.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    api_server.install(ROOT / "crds" / "robotgroups.yaml")
     yield api_server
     api_server.kubectl("delete", "crd", CRD, "--wait")
 

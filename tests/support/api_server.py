@@ -83,6 +83,20 @@ class ApiServer:
         answer: dict[str, Any] = json.loads(self.kubectl("get", *args, "-o", "json").stdout)
         return answer
 
+    def install(self, manifest: Path) -> None:
+        """Applies the CustomResourceDefinition of RobotGroups, and waits until they are served."""
+        self.kubectl("apply", "-f", str(manifest))
+        self.wait_until_served()
+
+    def wait_until_served(self) -> None:
+        """Returns once RobotGroups can be listed."""
+        deadline = time.monotonic() + 30
+        # established, and its storage still starts; `kubectl wait` fails where there is no condition yet
+        while self.kubectl("get", "robotgroups", check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"RobotGroups are not served: {self.kubectl('get', 'crd', '-o', 'yaml').stdout}")
+            time.sleep(0.1)
+
     def _write_access(self) -> None:
         token = secrets.token_hex(16)
         (self.directory / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n')

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,12 +20,7 @@ def api_server() -> Iterator[ApiServer]:
     """An API server that knows RobotGroups."""
     server = ApiServer()
     server.start()
-    server.kubectl("apply", "-f", str(ROOT / "crds" / "robotgroups.yaml"))
-    server.kubectl("wait", "--for=condition=Established", "crd/robotgroups.robotgroups.dev", "--timeout=30s")
-    deadline = time.monotonic() + 30
-    while server.kubectl("get", "rg", check=False).returncode != 0:  # established, and its storage still starts
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    server.install(ROOT / "crds" / "robotgroups.yaml")
     yield server
     server.stop()
 

@@ -11,7 +11,7 @@ import psycopg
 from benchmarks.contenders import Embed, OpenSearcher, Strategy
 from benchmarks.corpus import GROUPS, fill
 from benchmarks.harness.texts import Query, Text
-from robotgroups import migrations
+from robotgroups import indexing, migrations
 from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.robot import HostedRobot
 from robotgroups.store import Store
@@ -130,7 +130,8 @@ def open_searcher(embed: Embed) -> OpenSearcher:
             ids = [await declare(store, n, GroupSettings(max_tokens=MAX_TOKENS)) for n in range(GROUPS)]
             await fill(dsn, "robotgroups", *FILL)
             robots = []
-            async with await psycopg.AsyncConnection.connect(dsn) as connection:
+            async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+                await indexing.build_indexes(connection)  # of the models that the library holds large enough
                 for group_id in ids:
                     robot = AskingRobot(store, group_id, ACTIVE)
                     row = await (await connection.execute(MODEL, (group_id,))).fetchone()

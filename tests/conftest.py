@@ -13,10 +13,15 @@ from contextlib import contextmanager
 import anyio
 import psycopg
 import pytest
+from hypothesis import settings
 from postgres_server import OWNER, PostgresServer
 from psycopg import conninfo, sql
 
 from robotgroups import migrations
+
+# How long an example takes says nothing on a machine that does other things, too.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _TEMPLATE = "rg_template"
 

@@ -42,6 +42,25 @@ lost: 0
 the standby goes on: True
 active ['dr-standby'], failed ['primary'], epoch {epoch}
 """,
+    "memory": """\
+said 2 times, kept once
+refund: 3, of Ann: ['Ann is waiting for a refund.']
+tickets: 2, today: 0
+said today: 3
+version 3: [('policy:refunds',)]
+counted: access, recency, similarity, tags, total
+version 2, before that: Ann lives in Cork.
+related: [('Ann lives in Galway.', 0.5)]
+widened: ['Ann is waiting for a refund.', 'Ann lives in Galway.']
+meant profile:address, of ['ticket:refund', 'policy:refunds', 'profile:address']
+left the working memory: 4
+a context of at most 40 tokens:
+Ann is waiting for a refund.
+
+Ann lives in Galway.
+erased of Ann: 2, of others: 1
+Ann is forgotten: True
+""",
 }
 
 

@@ -32,6 +32,7 @@ from robotgroups.jobs import Claimant
 from robotgroups.member import Member
 from robotgroups.models import Registration, Role
 from robotgroups.presence import PresenceSession
+from robotgroups.relating_chore import RelatingChore
 from robotgroups.replica import SyncStats
 from robotgroups.serving import Serving, Standing, may_serve
 from robotgroups.store import Store
@@ -90,7 +91,7 @@ class HostedRobot(Member):
         self._trouble = self._noted = ""
         self._task: asyncio.Task[None] | None = None
         claims = Claims(store, group_id)
-        chores = (EmbeddingChore(claims, own), ExtractionChore(claims, own))
+        chores = (EmbeddingChore(claims, own), ExtractionChore(claims, own), RelatingChore(store, group_id))
         self._background = Background(self._claimant, own, claims, chores)
 
     # -- life --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from robotgroups.cancelling import cancelled
-from robotgroups.chores import GATHER_S, POLL_S, Standing, Trouble, ended, plan
+from robotgroups.chores import GATHER_S, POLL_S, Standing, Trouble, failed, finished, plan
 from robotgroups.claims import Claims
 from robotgroups.errors import (
     ArgumentError,
@@ -42,8 +42,8 @@ class Chore(Protocol):
     def kinds(self, work: Work) -> frozenset[JobKind]:
         """The jobs that it does for a group with these settings."""
 
-    async def drain(self, who: Claimant, work: Work) -> None:
-        """Work until nothing is due. What it raises makes the chore rest for a while."""
+    async def drain(self, who: Claimant, work: Work) -> int:
+        """Work until nothing is due; returns how many jobs that were. What it raises makes the chore rest."""
 
 
 class Background:
@@ -127,9 +127,8 @@ class Background:
 
     async def _do(self, chore: Chore, who: Claimant, work: Work) -> None:
         began, settings = self._standing[chore.name], self._settings
-        after = Standing()
         try:
-            await chore.drain(who, work)
+            after = finished(await chore.drain(who, work), time.monotonic())
             self._told.pop(chore.name, None)
         except RobotGroupsError as error:
             after = self._rest(chore.name, began, error)
@@ -146,7 +145,7 @@ class Background:
         self._told[name] = str(error)
         wanted = error.retry_after if isinstance(error, ModelError) else None
         luck = random.random()  # noqa: S311  spreads retries
-        return ended(standing, trouble_of(error), time.monotonic(), wanted_s=wanted or 0.0, luck=luck)
+        return failed(standing, trouble_of(error), time.monotonic(), wanted_s=wanted or 0.0, luck=luck)
 
 
 def trouble_of(error: Exception) -> Trouble:

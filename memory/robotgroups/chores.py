@@ -11,6 +11,8 @@ from enum import Enum, auto
 POLL_S = 5.0
 # After it has looked it waits so long before it looks again: what is remembered meanwhile is done together.
 GATHER_S = 0.1
+# A chore that found nothing to do, although something was due, rests: somebody else is at it.
+OTHERS_S = 1.0
 
 
 class Trouble(Enum):
@@ -60,14 +62,17 @@ def plan(due: Mapping[str, bool], standing: Mapping[str, Standing], now: float) 
     return Plan(start, min([now + POLL_S, *ends]))
 
 
-def ended(standing: Standing, trouble: Trouble | None, now: float, *, wanted_s: float = 0.0, luck: float) -> Standing:
-    """How a chore stands that has just ended.
+def finished(done: int, now: float) -> Standing:
+    """How a chore stands that went well and did so many jobs."""
+    return Standing() if done else Standing(rests_until=now + OTHERS_S)
+
+
+def failed(standing: Standing, trouble: Trouble, now: float, *, wanted_s: float = 0.0, luck: float) -> Standing:
+    """How a chore stands that has failed.
 
     ``wanted_s`` is how long an endpoint wants to be left alone; ``luck`` of 0..1 spreads the robots of a group: they
     come back after three quarters of the pause to all of it.
     """
-    if trouble is None:
-        return Standing()
     first, longest = _PAUSES[trouble]
     pause = min(first * 2.0 ** min(standing.failures, 32), longest) * (0.75 + 0.25 * luck)
     return Standing(failures=standing.failures + 1, rests_until=now + max(pause, wanted_s))

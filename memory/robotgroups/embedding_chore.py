@@ -36,8 +36,8 @@ class EmbeddingChore:
         """The jobs that it does for a group with these settings."""
         return frozenset(KINDS) if work.target is not None else frozenset()
 
-    async def drain(self, who: Claimant, work: Work) -> None:
-        """Embed until nothing is due.
+    async def drain(self, who: Claimant, work: Work) -> int:
+        """Embed until nothing is due; returns how many memories that were.
 
         Raises:
             EmbeddingError, MissingFeatureError, ArgumentError: the model cannot, now or until settings change.
@@ -45,14 +45,16 @@ class EmbeddingChore:
 
         """
         most = max_characters(work.target.config) if work.target is not None else None
+        total = 0
         while True:
             async with self._claims.held(who, KINDS, self._limit, most) as jobs:
                 if not jobs:
-                    return
+                    return total
                 try:
                     await self._embed(who, jobs)
                 except RetiredModelError:  # another model was chosen a moment ago: look again
-                    return
+                    return total
+                total += len(jobs)
 
     async def _embed(self, who: Claimant, jobs: Sequence[Job]) -> None:
         await self._embed_meanwhile(who, [job for job in jobs if job.serving is not None])

@@ -42,22 +42,24 @@ class ExtractionChore:
         """The jobs that it does for a group with these settings."""
         return frozenset(_wanted(work.extraction))
 
-    async def drain(self, who: Claimant, work: Work) -> None:
-        """Extract until nothing is due.
+    async def drain(self, who: Claimant, work: Work) -> int:
+        """Extract until nothing is due; returns how many jobs that were.
 
         Raises:
             ExtractionError, ArgumentError: the model cannot, now or until settings change.
             MemoryUnavailableError.
 
         """
+        total = 0
         while True:
             async with self._claims.held(who, _wanted(work.extraction), self._limit) as jobs:
                 if not jobs:
-                    return
+                    return total
                 try:
                     await self._extract(who, jobs)
                 except MissingFeatureError:  # it was switched off a moment ago
-                    return
+                    return total
+                total += len(jobs)
 
     async def _extract(self, who: Claimant, jobs: Sequence[Job]) -> None:
         try:

@@ -1,26 +1,28 @@
-"""The chore of relations: memories that share tags are related, as soon as their tags have changed."""
+"""The chore of relating: memories whose tags have changed are related to those that share some."""
 
 from __future__ import annotations
 
 from robotgroups.jobs import Claimant, JobKind, Work
 from robotgroups.relating import relate_step
-from robotgroups.relations_store import RelationsStore
+from robotgroups.store import Store
 
 
 class RelatingChore:
-    """One bounded statement after the other; Postgres itself sees to it that one robot at a time does it."""
+    """Postgres does it; one robot of a space at a time."""
 
     name = "relate"
 
-    def __init__(self, store: RelationsStore, group_id: int) -> None:
+    def __init__(self, store: Store, group_id: int) -> None:
         self._store = store
         self._group_id = group_id
 
-    def kinds(self, work: Work) -> frozenset[JobKind]:  # noqa: ARG002  the same for every group
+    def kinds(self, work: Work) -> frozenset[JobKind]:  # noqa: ARG002  it needs no model
         """The jobs that it does."""
         return frozenset({JobKind.RELATE})
 
-    async def drain(self, who: Claimant, work: Work) -> None:  # noqa: ARG002  it claims nothing
-        """Relate until nothing is due. MemoryUnavailableError."""
-        while await relate_step(self._store, self._group_id):
-            pass
+    async def drain(self, who: Claimant, work: Work) -> int:  # noqa: ARG002  it claims nothing
+        """Relate until nothing is due; returns how many memories that were. MemoryUnavailableError."""
+        total = 0
+        while done := await relate_step(self._store, self._group_id):
+            total += done
+        return total

@@ -53,8 +53,14 @@ async def test_tags_and_propositions_come_to_a_new_memory(group: Group, fake: Fa
     for robot in (a, b):
         await robot.wait_revision(changes[-1].revision)
         assert robot.cache.memories[done.id].tags == ("given:by-me", *TAGS)
-    assert [kind for _, kind, *_ in await group.jobs()] == ["relate"]
     assert len(fake.asked("/v1/chat/completions")) == 2
+    # by its tags it is related to others
+    other = await a.remember("A memory with a tag.", tags=["topic:memories"])
+
+    async def related() -> bool:
+        return await group.jobs() == [] and [r.memory.id for r in await a.related(done.id)] == [other.id]
+
+    await until(related, "they are related")
 
 
 async def test_only_what_is_wanted_is_extracted_and_only_of_new_memories(group: Group, fake: FakeLlm) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robotgroups.background import trouble_of
-from robotgroups.chores import POLL_S, Plan, Standing, Trouble, batch, ended, plan
+from robotgroups.chores import OTHERS_S, POLL_S, Plan, Standing, Trouble, batch, failed, finished, plan
 from robotgroups.errors import (
     ArgumentError,
     EmbeddingConfigError,
@@ -65,13 +65,14 @@ def test_nothing_runs_twice_or_while_it_rests(chores: dict[str, tuple[bool, Stan
 
 
 def rests(trouble: Trouble, failures: int, luck: float = 1.0, wanted_s: float = 0.0) -> float:
-    after = ended(Standing(running=True, failures=failures), trouble, NOW, wanted_s=wanted_s, luck=luck)
+    after = failed(Standing(running=True, failures=failures), trouble, NOW, wanted_s=wanted_s, luck=luck)
     assert (after.running, after.failures) == (False, failures + 1)
     return after.rests_until - NOW
 
 
-def test_what_went_well_is_ready_for_more() -> None:
-    assert ended(Standing(running=True, failures=7), None, NOW, luck=1.0) == Standing(False, 0, -math.inf)
+def test_what_went_well_is_ready_for_more_and_what_others_do_is_left_to_them_for_a_while() -> None:
+    assert finished(1, NOW) == Standing(running=False, failures=0, rests_until=-math.inf)
+    assert finished(0, NOW) == Standing(running=False, failures=0, rests_until=NOW + OTHERS_S)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 DECLARE g groups; v_found bigint[]; v_new boolean;
 BEGIN
     PERFORM assert_may_use(p_group);
+    g := lock_memory(p_group);
+    PERFORM fence(p_group, p_robot, p_tenure);
     PERFORM check_kind(p_kind);
     IF p_source = p_target THEN RAISE EXCEPTION 'memory % cannot be related to itself', p_source USING ERRCODE = 'RG012'; END IF;
     IF NOT coalesce(p_weight BETWEEN 0.000001 AND 1, false) THEN
         RAISE EXCEPTION 'the weight of a relation must be above 0 and at most 1, not %', p_weight USING ERRCODE = 'RG012';
     END IF;
-    g := lock_memory(p_group);
-    PERFORM fence(p_group, p_robot, p_tenure);
     v_found := ARRAY(SELECT m.id FROM memories m WHERE m.space_id = g.space_id AND m.id IN (p_source, p_target) AND m.forgotten_at IS NULL
         AND (m.expires_at IS NULL OR m.expires_at > now()) ORDER BY m.id FOR KEY SHARE);
     IF cardinality(v_found) < 2 THEN

@@ -86,6 +86,15 @@ def test_recall_tells_why_and_takes_in(group: RobotGroup) -> None:
     assert ids(group.working_memory()) == [first]
 
 
+def test_the_same_question_again_finds_what_another_has_written(group: RobotGroup) -> None:
+    with RobotGroup("memory", dsn=group.dsn) as other:
+        assert group.recall("pear") == []
+        pear = other.remember("a pear")
+        assert ids(group.recall("pear")) == [pear]
+        other.forget(pear)
+        assert group.recall("pear") == []
+
+
 def test_pins_updates_history_and_erasure(group: RobotGroup) -> None:
     kept, other = group.remember("kept"), group.remember("other")
     assert (group.pin(kept), group.pin(kept, other), group.unpin(other), group.unpin(other)) == (1, 1, 1, 0)

@@ -220,7 +220,8 @@ BEGIN
         RETURN QUERY SELECT x.ord, k.memory_id, k.revision, k.epoch, k.created, k.in_working_memory,
                 CASE WHEN k.content_hash <> x.hash THEN 'RG008' END,
                 CASE WHEN k.content_hash <> x.hash THEN format('idempotency key %s was used with other content', x.key) END
-            FROM unnest(v_all) x JOIN idempotency_keys k ON k.group_id = p_group AND k.key = x.key;
+            -- OFFSET 0: each key by itself, whatever plan was made while the group had none
+            FROM unnest(v_all) x CROSS JOIN LATERAL (SELECT * FROM idempotency_keys y WHERE y.group_id = p_group AND y.key = x.key OFFSET 0) k;
         IF FOUND THEN
             p_items := NULL;
             v_all := ARRAY(SELECT x FROM unnest(v_all) x

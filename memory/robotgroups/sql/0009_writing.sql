@@ -174,7 +174,7 @@ CREATE FUNCTION robotgroups.remember_batch(p_group bigint, p_robot text, p_tenur
 RETURNS TABLE (ord integer, id bigint, revision bigint, epoch bigint, created boolean, in_working_memory boolean, error text, message text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC'
     -- a plan that was made while the tables were small shall not scan them once they are large
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 #variable_conflict use_column
 DECLARE
     g groups; v_robot text := p_robot; v_all remember_item[]; v_items remember_item[]; v_enter remember_item[]; v_shared boolean; v_fenced boolean;
@@ -220,7 +220,8 @@ BEGIN
         RETURN QUERY SELECT x.ord, k.memory_id, k.revision, k.epoch, k.created, k.in_working_memory,
                 CASE WHEN k.content_hash <> x.hash THEN 'RG008' END,
                 CASE WHEN k.content_hash <> x.hash THEN format('idempotency key %s was used with other content', x.key) END
-            FROM unnest(v_all) x JOIN idempotency_keys k ON k.group_id = p_group AND k.key = x.key;
+            -- OFFSET 0: each key by itself, whatever plan was made while the group had none
+            FROM unnest(v_all) x CROSS JOIN LATERAL (SELECT * FROM idempotency_keys y WHERE y.group_id = p_group AND y.key = x.key OFFSET 0) k;
         IF FOUND THEN
             p_items := NULL;
             v_all := ARRAY(SELECT x FROM unnest(v_all) x

@@ -13,9 +13,10 @@ from psycopg import sql
 
 from robotgroups.connection import Connection
 
-# Where an index begins to pay. Recall of 10, 384 dimensions, PostgreSQL 18 and pgvector 0.8 on 2 cores, best times of
-# 200: exact 3.3 ms at 1,000 memories, 5.6 at 2,000, 10 at 3,000, 39 at 10,000; by HNSW 1.6 to 1.8 ms at each. Up to
-# 1,000 Postgres prefers exact search even where an index stands, and each embedding costs 2 ms more to store with one.
+# Where an index begins to pay. Recall of 10 by vector, PostgreSQL 18 and pgvector 0.8 on 2 busy cores, best of 200.
+# 384 dimensions: exact 2.7 ms at 1,000 memories, 5.0 at 2,000, 7.4 at 3,000, 12 at 5,000; by HNSW 1.5 to 1.9 at each.
+# 1,536 dimensions: exact 11 ms at 1,000 and 14 at 2,000, by HNSW 2.2 and 3.5. Up to 1,000 Postgres prefers exact search
+# even where an index stands, and each embedding costs 2 ms more to store with one.
 INDEX_FROM = 2000
 # pgvector's indexes take no longer vectors, in half precision; what is longer is searched exactly.
 MAX_INDEXED_DIMENSIONS = 4000

@@ -8,6 +8,7 @@ from robotgroups_cli.checking import check
 from robotgroups_cli.exporting import export
 from robotgroups_cli.importing import import_
 from robotgroups_cli.migrating import migrate
+from robotgroups_cli.tokens import token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,5 +24,5 @@ def cli() -> None:
     """
 
 
-for command in (migrate, check, export, import_):
+for command in (migrate, check, export, import_, token):
     cli.add_command(command)

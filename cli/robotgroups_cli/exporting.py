@@ -78,13 +78,15 @@ def export(  # noqa: PLR0917  the options of a command
 def _summary(name: str, end: End, output: Path) -> str:
     counts = end.counts
     assert counts is not None
-    parts = [
-        f"{counts.memories:,} memories",
-        f"{counts.versions:,} earlier versions",
-        f"{counts.relations:,} relations",
-    ]
-    if counts.embeddings:
-        parts.append(f"{counts.embeddings:,} embeddings")
+    parts = [f"{counts.memories:,} memories"]
+    for count, text in (
+        (counts.versions, "earlier versions"),
+        (counts.embeddings, "embeddings"),
+        (counts.relations, "relations"),
+        (counts.files, "loaded files"),
+    ):
+        if count:
+            parts.append(f"{count:,} {text}")
     where = "" if output == STDOUT else f" to {output}"
     return f"exported {', '.join(parts)} of {name}{where}; content {end.content_sha256}"
 

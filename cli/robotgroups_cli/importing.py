@@ -13,7 +13,7 @@ import click
 from robotgroups.errors import RobotGroupsError, UnknownGroupError
 from robotgroups.models import GroupKey
 from robotgroups.store import Store
-from robotgroups.transfer.batches import BatchKind, batches
+from robotgroups.transfer.batches import batches
 from robotgroups.transfer.format import Header
 from robotgroups.transfer.group_settings import settings_of
 from robotgroups.transfer.importing import Done, Reader, check_whole, import_lines
@@ -111,25 +111,25 @@ def _so_far(done: Done) -> str:
 
 
 def _checked(done: Done) -> str:
-    return f"{done.memories:,} memories, {done.relations:,} relations"
+    return f"{done.memories:,} memories, {done.relations:,} relations, {done.files:,} loaded files"
 
 
 def _summary(name: str, done: Done) -> str:
-    parts = [f"imported {done.memories:,} memories into {name}: {done.created:,} new, {done.known:,} there already"]
-    if done.resumed_after:
-        parts[0] += f" (from line {done.resumed_after + 1:,} on)"
-    if done.expired:
-        parts.append(f"{done.expired:,} left out, as they have expired")
-    if done.entered or done.no_room:
-        parts.append(f"{done.entered:,} came into the working set")
-    if done.no_room:
-        parts.append(f"for {done.no_room:,} it had no room beside what is pinned")
-    if done.embedded:
-        parts.append(f"{done.embedded:,} embeddings")
-    if done.relations:
-        parts.append(f"{done.relations_created:,} of {done.relations:,} relations are new")
-    if done.relations_missing:
-        parts.append(f"{done.relations_missing:,} relations are of memories that are not there")
+    after = f" (from line {done.resumed_after + 1:,} on)" if done.resumed_after else ""
+    known = done.memories - done.created - done.expired
+    parts = [f"imported {done.memories:,} memories into {name}{after}: {done.created:,} new, {known:,} there already"]
+    for count, text in (
+        (done.expired, "left out, as they have expired"),
+        (done.entered, "came into the working set"),
+        (done.no_room, "had no room in the working set beside what is pinned"),
+        (done.embedded, "embeddings"),
+        (done.relations_created, "relations"),
+        (done.relations_missing, "relations left out, as one of their memories is not there"),
+        (done.files_created, "loaded files"),
+        (done.files_partial, "of them lack a part, and are taken in full when they are loaded again"),
+    ):
+        if count:
+            parts.append(f"{count:,} {text}")
     return "; ".join(parts)
 
 
@@ -175,10 +175,7 @@ def _check_lines(reader: Reader, tell: Callable[[Done], None]) -> Done:
     done = Done()
     tokenizer = reader.header.settings.get("tokenizer", "cl100k_base")
     for batch in batches(reader.lines(), tokenizer, reader.header.model):
-        if batch.kind is BatchKind.MEMORIES:
-            done.memories += batch.count
-        else:
-            done.relations += batch.count
+        done.count(batch)
         tell(done)
     return done
 

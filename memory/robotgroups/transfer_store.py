@@ -42,6 +42,15 @@ class ExportedRelation:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A file's line (``place`` -1), or a chunk's; None when that one is not in the export."""
+
+    file: int
+    place: int
+    line: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedMemories:
     """What a batch brought in.
 
@@ -64,6 +73,14 @@ class ImportedRelations:
 
     created: int
     missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedFiles:
+    """What a batch brought in: how many are new, and of how many a chunk is missing."""
+
+    created: int
+    partial: int
 
 
 class TransferStore(Pool):
@@ -104,6 +121,16 @@ class TransferStore(Pool):
         )
         return [ExportedRelation(**row) for row in rows]
 
+    async def export_files(
+        self, group_id: int, *, after: tuple[int, int], up_to: int, limit: int
+    ) -> list[ExportedFile]:
+        """The next files and chunks behind one, (file, place)."""
+        rows = await self._rows(
+            "SELECT * FROM robotgroups.export_files(%s, %s::bigint, %s, %s::bigint, %s)",
+            (group_id, *after, up_to, limit),
+        )
+        return [ExportedFile(**row) for row in rows]
+
     async def import_memories(
         self,
         group_id: int,
@@ -137,6 +164,14 @@ class TransferStore(Pool):
             (group_id, f"[{','.join(items)}]", source, line),
         )
         return ImportedRelations(**row)
+
+    async def import_files(self, group_id: int, items: Sequence[str], *, source: bytes, line: int) -> ImportedFiles:
+        """Bring loaded files in, as ``import_memories`` does (owner)."""
+        row = await self._row(
+            "SELECT * FROM robotgroups.import_files(%s, %s::jsonb, %s, %s::bigint)",
+            (group_id, f"[{','.join(items)}]", source, line),
+        )
+        return ImportedFiles(**row)
 
     async def imported_to(self, group_id: int, source: bytes) -> int:
         """Up to which line an import that was interrupted is done (owner); 0 when there is none."""

@@ -106,10 +106,32 @@ BEGIN
         ORDER BY r.source, r.target, r.kind COLLATE "C" LIMIT p_limit;
 END $$;
 
+-- A page of files that were loaded, each followed by its chunks, after one of these (p_position -1: the file itself). line is NULL for a chunk that is not in the export.
+CREATE FUNCTION robotgroups.export_files(p_group bigint, p_file bigint, p_position integer, p_to bigint, p_limit integer)
+RETURNS TABLE (file bigint, place integer, line text)
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE v_space bigint;
+BEGIN
+    SELECT g.space_id INTO v_space FROM groups g WHERE g.id = p_group;
+    RETURN QUERY
+        (SELECT f.id, -1, (SELECT row_to_json(x)::text FROM (SELECT
+                'file' AS type, f.path, scope_json(f.scope) AS scope, encode(f.digest, 'hex') AS digest, f.front_matter, f.tags, f.metadata, f.loaded_at,
+                (SELECT count(*) FROM file_chunks c WHERE c.file_id = f.id) AS chunks) x)
+        FROM files f WHERE f.space_id = v_space AND f.id > p_file ORDER BY f.id LIMIT p_limit)
+        UNION ALL (SELECT c.file_id, c.position, CASE WHEN m.id <= p_to AND (m.expires_at IS NULL OR m.expires_at > now()) THEN (
+            SELECT row_to_json(x)::text FROM (SELECT
+                'chunk' AS type, c.position, c.heading, encode(c.content_hash, 'hex') AS content_hash, encode(m.content_hash, 'hex') AS memory,
+                m.created_at AS memory_created_at) x) END
+        FROM files f JOIN file_chunks c ON c.file_id = f.id JOIN memories m ON m.id = c.memory_id
+        WHERE f.space_id = v_space AND f.id >= p_file AND (c.file_id, c.position) > (p_file, p_position) ORDER BY c.file_id, c.position LIMIT p_limit)
+        ORDER BY 1, 2 LIMIT p_limit;
+END $$;
+
 -- Import -------------------------------------------------------------------------------------------------------------------------------------------------------
 
 CREATE TYPE robotgroups.import_item AS (
-    ord integer, record jsonb, content text, tokens integer, tags text[], scope text[], hash bytea, versions jsonb, embedding jsonb, expires_at timestamptz,
+    ord integer, record jsonb, content text, tokens integer, tags text[], scope text[], hash bytea, versions jsonb, embedding text, expires_at timestamptz,
     forgotten_at timestamptz, id bigint, known boolean, alike boolean);
 
 -- Writes down how far an import is; with no line that it has ended.
@@ -126,7 +148,7 @@ END $$;
 
 -- Brings memories in as they were, each once (M2): what the group has already stays as it is, but that it takes its place in the working set.
 -- p_items: [{"record": a memory's line, "tokens", "tags", "scope": ["key=value"], "versions": [{"record": a line,
--- "tokens"}], "embedding": [...]}]. p_model: what the embeddings are by; they are taken when the space embeds by the same. p_working_memory: whether what was
+-- "tokens"}], "embedding": "[...]"}]. p_model: what the embeddings are by; they are taken when the space embeds by the same. p_working_memory: whether what was
 -- in the working set comes into this one, by its events and within its budget (M4). p_source and p_line: how far the import is with this (note_import).
 CREATE FUNCTION robotgroups.import_memories(
     p_group bigint, p_items jsonb, p_model jsonb DEFAULT NULL, p_working_memory boolean DEFAULT true, p_source bytea DEFAULT NULL, p_line bigint DEFAULT NULL,
@@ -182,7 +204,7 @@ BEGIN
         FROM (SELECT DISTINCT ON (h.hash) h.* FROM (
                 SELECT e.ordinality::integer AS ord, e.record, e.record->>'content' AS content, greatest(e.tokens, 0) AS tokens, coalesce(e.tags, '{}') AS tags,
                     coalesce(e.scope, '{}') AS scope, memory_hash(e.record->>'content', coalesce(e.scope, '{}')) AS hash, e.versions, e.embedding
-                FROM ROWS FROM (jsonb_to_recordset(p_items) AS (record jsonb, tokens integer, tags text[], scope text[], versions jsonb, embedding jsonb))
+                FROM ROWS FROM (jsonb_to_recordset(p_items) AS (record jsonb, tokens integer, tags text[], scope text[], versions jsonb, embedding text))
                     WITH ORDINALITY e) h
             ORDER BY h.hash, h.ord) x
         LEFT JOIN memories m ON m.space_id = p_space AND m.content_hash = x.hash ORDER BY x.ord);
@@ -213,9 +235,9 @@ BEGIN
         AND (e.provider, e.model, e.dimensions) = (p_model->>'provider', p_model->>'model', (p_model->>'dimensions')::integer);
     IF NOT FOUND THEN RETURN 0; END IF;
     INSERT INTO embeddings (model_id, memory_id, embedding, half)
-        SELECT x.id, i.id, CASE WHEN x.dimensions <= 2000 THEN i.embedding::text::public.vector END,
-            CASE WHEN x.dimensions > 2000 THEN i.embedding::text::public.halfvec END
-        FROM unnest(p_items) i WHERE i.alike AND coalesce(i.embedding, 'null') <> 'null' ORDER BY i.id
+        SELECT x.id, i.id, CASE WHEN x.dimensions <= 2000 THEN i.embedding::public.vector END,
+            CASE WHEN x.dimensions > 2000 THEN i.embedding::public.halfvec END
+        FROM unnest(p_items) i WHERE i.alike AND i.embedding IS NOT NULL ORDER BY i.id
         ON CONFLICT (model_id, memory_id) DO NOTHING;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     DELETE FROM jobs WHERE id IN (
@@ -302,6 +324,45 @@ BEGIN
     PERFORM note_import(p_group, p_source, p_line);
 END $$;
 
+-- Brings in which files were loaded: [{"record": a file's line, "scope": ["key=value"], "chunks": [{"record": a chunk's line}]}]; a file that is there already stays as it is.
+-- partial: how many lack a chunk: they have no digest then, and are taken in full when they are loaded the next time.
+CREATE FUNCTION robotgroups.import_files(p_group bigint, p_items jsonb, p_source bytea DEFAULT NULL, p_line bigint DEFAULT NULL,
+    OUT created integer, OUT partial integer)
+LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off AS $$
+DECLARE g groups; v_item jsonb; v_scope text[]; v_file bigint; v_others bigint[]; v_count integer;
+BEGIN
+    g := lock_memory(p_group);
+    created := 0; partial := 0;
+    FOR v_item IN SELECT e FROM jsonb_array_elements(p_items) e LOOP
+        v_scope := texts(v_item->'scope');
+        CONTINUE WHEN EXISTS (SELECT FROM files f WHERE f.space_id = g.space_id AND memory_hash(f.path, f.scope) = memory_hash(v_item->'record'->>'path', v_scope));
+        INSERT INTO files (space_id, path, scope, digest, front_matter, tags, metadata, loaded_at)
+            SELECT g.space_id, r.path, v_scope, decode(r.digest, 'hex'), coalesce(r.front_matter, '{}'), coalesce(r.tags, '{}'), coalesce(r.metadata, '{}'),
+                least(coalesce(r.loaded_at, now()), now())
+            FROM jsonb_to_record(v_item->'record') AS r (path text, digest text, front_matter jsonb, tags text[], metadata jsonb, loaded_at timestamptz)
+            RETURNING id INTO v_file;
+        WITH chunks AS (
+            INSERT INTO file_chunks (file_id, position, memory_id, heading, content_hash)
+                SELECT v_file, r.position, m.id, coalesce(r.heading, '{}'), decode(r.content_hash, 'hex')
+                FROM jsonb_array_elements(v_item->'chunks') c, jsonb_to_record(c->'record') AS r (position integer, heading text[], content_hash text, memory text)
+                JOIN memories m ON m.space_id = g.space_id AND m.content_hash = decode(r.memory, 'hex')
+                RETURNING memory_id, position),
+        -- who says a memory that did not come with the file does not say it for the file, too
+        others AS (
+            UPDATE memories m SET remember_count = m.remember_count + 1 FROM chunks k, jsonb_array_elements(v_item->'chunks') c
+            WHERE m.id = k.memory_id AND (c->'record'->>'position')::integer = k.position
+                AND m.created_at IS DISTINCT FROM (c->'record'->>'memory_created_at')::timestamptz RETURNING m.id)
+        SELECT (SELECT count(*) FROM chunks), coalesce(array_agg(o.id ORDER BY o.id), '{}') INTO v_count, v_others FROM others o;
+        PERFORM tell_changed(p_group, v_others, NULL);
+        created := created + 1;
+        IF v_count < (v_item->'record'->>'chunks')::integer THEN
+            UPDATE files SET digest = '' WHERE id = v_file;
+            partial := partial + 1;
+        END IF;
+    END LOOP;
+    PERFORM note_import(p_group, p_source, p_line);
+END $$;
+
 -- Retention again: as before, but that ids tell no age of memories that came in by an import.
 CREATE OR REPLACE FUNCTION robotgroups.surplus(g robotgroups.groups, p_pinned bigint[], p_limit integer) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
@@ -331,8 +392,8 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('export_header', 'export_memories', 'export_versions', 'export_relations', 'note_import',
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('export_header', 'export_memories', 'export_versions', 'export_relations', 'export_files', 'note_import',
             'import_memories', 'texts', 'import_items', 'import_versions', 'import_embeddings', 'import_jobs', 'tell_added', 'import_places', 'import_relations',
-            'surplus')
+            'import_files', 'surplus')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
 END $$;

@@ -74,7 +74,11 @@ async def pages(store: TransferStore, export: Export, position: Position) -> Asy
     if position.relations is None:
         async for page in _memories(store, export, position.memories):
             yield page
-    async for page in _relations(store, export, position.relations or (0, 0, "")):
+    relations = position.relations or (0, 0, "")
+    if position.files is None:
+        async for page in _relations(store, export, relations):
+            yield page
+    async for page in _files(store, export, relations, position.files or (0, -1)):
         yield page
 
 
@@ -131,6 +135,15 @@ async def _relations(store: TransferStore, export: Export, after: tuple[int, int
     while page := await store.export_relations(export.group_id, after=after, up_to=up_to, limit=PAGE):
         after = (page[-1].source, page[-1].target, page[-1].kind)
         yield [*(_line(r.line) for r in page if r.line is not None), Position(up_to, after).line()]
+
+
+async def _files(
+    store: TransferStore, export: Export, relations: tuple[int, int, str], after: tuple[int, int]
+) -> AsyncIterator[list[bytes]]:
+    up_to = export.header.up_to
+    while page := await store.export_files(export.group_id, after=after, up_to=up_to, limit=PAGE):
+        after = (page[-1].file, page[-1].place)
+        yield [*(_line(f.line) for f in page if f.line is not None), Position(up_to, relations, after).line()]
 
 
 def _line(text: str) -> bytes:

@@ -5,6 +5,8 @@
       embedding   its vector, if asked for
       version     what it said before, the oldest first
     relation    what somebody has said of two memories, each named by the ``hash`` of its line
+    file        a file that was loaded; behind it
+      chunk       one of the memories that it is, named by its hash
     mark        how far it is to here: an export that was interrupted goes on behind the last one
     end         last: how many of each, and the checksums
 
@@ -39,6 +41,8 @@ class LineKind(StrEnum):
     EMBEDDING = "embedding"
     VERSION = "version"
     RELATION = "relation"
+    FILE = "file"
+    CHUNK = "chunk"
     MARK = "mark"
     END = "end"
 
@@ -50,6 +54,8 @@ _COUNTED = {
     LineKind.EMBEDDING: "embeddings",
     LineKind.VERSION: "versions",
     LineKind.RELATION: "relations",
+    LineKind.FILE: "files",
+    LineKind.CHUNK: "chunks",
 }
 
 
@@ -97,16 +103,19 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far an export is: memories up to an id; and once it is through with them, relations up to one."""
+    """How far an export is: memories up to an id; once it is through with them, relations up to one; then files."""
 
     memories: int = 0
     relations: tuple[int, int, str] | None = None
+    files: tuple[int, int] | None = None
 
     def line(self) -> bytes:
         """The mark, with its line break."""
         data: dict[str, Any] = {"memories": self.memories}
         if self.relations is not None:
             data["relations"] = list(self.relations)
+        if self.files is not None:
+            data["files"] = list(self.files)
         return line_of(LineKind.MARK, data)
 
 
@@ -118,6 +127,8 @@ class Counts:
     embeddings: int = 0
     versions: int = 0
     relations: int = 0
+    files: int = 0
+    chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

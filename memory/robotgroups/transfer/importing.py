@@ -37,11 +37,20 @@ class Done:
     relations: int = 0
     relations_created: int = 0
     relations_missing: int = 0
+    files: int = 0
+    files_created: int = 0
+    files_partial: int = 0
 
-    @property
-    def known(self) -> int:
-        """How many memories were there already."""
-        return self.memories - self.created - self.expired
+    def count(self, batch: Batch) -> None:
+        """Take what a batch consists of into account."""
+        match batch.kind:
+            case BatchKind.MEMORIES:
+                self.memories += batch.count
+            case BatchKind.RELATIONS:
+                self.relations += batch.count
+            case BatchKind.FILES:
+                self.files += batch.count
+        self.line = batch.line
 
 
 @dataclass(slots=True)
@@ -175,23 +184,22 @@ async def import_lines(
 async def _write(
     store: Store, group_id: int, reader: Reader, batch: Batch, done: Done, *, working_memory: bool
 ) -> None:
-    if batch.kind is BatchKind.RELATIONS:
-        related = await store.import_relations(group_id, batch.items, source=reader.source, line=batch.line)
-        done.relations += batch.count
-        done.relations_created += related.created
-        done.relations_missing += related.missing
-    else:
-        imported = await store.import_memories(
-            group_id,
-            batch.items,
-            model=reader.header.model,
-            working_memory=working_memory,
-            source=reader.source,
-            line=batch.line,
-        )
-        done.memories += batch.count
-        for name in ("created", "expired", "versions", "embedded", "entered", "no_room"):
-            setattr(done, name, getattr(done, name) + getattr(imported, name))
-        # full-text recall reads what has no lexemes as it stands: they keep up
-        await store.lex(group_id, LEX)
-    done.line = batch.line
+    items, source, line = batch.items, reader.source, batch.line
+    match batch.kind:
+        case BatchKind.MEMORIES:
+            imported = await store.import_memories(
+                group_id, items, model=reader.header.model, working_memory=working_memory, source=source, line=line
+            )
+            for name in ("created", "expired", "versions", "embedded", "entered", "no_room"):
+                setattr(done, name, getattr(done, name) + getattr(imported, name))
+        case BatchKind.RELATIONS:
+            related = await store.import_relations(group_id, items, source=source, line=line)
+            done.relations_created += related.created
+            done.relations_missing += related.missing
+        case BatchKind.FILES:
+            loaded = await store.import_files(group_id, items, source=source, line=line)
+            done.files_created += loaded.created
+            done.files_partial += loaded.partial
+    done.count(batch)
+    if batch.kind is BatchKind.MEMORIES:
+        await store.lex(group_id, LEX)  # full-text recall reads what has no lexemes as it stands: they keep up

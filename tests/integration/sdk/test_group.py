@@ -57,6 +57,10 @@ def test_a_new_group_is_what_it_was_declared_to_be(group: RobotGroup, dsn: str) 
         "in_sync": True,
         "epoch": 2,
         "revision": 2,
+        "unembedded": 0,
+        "backfill": 0,
+        "failing_jobs": 0,
+        "job_error": None,
     }
     assert (group.name, group.active, group.passive) == (NAME, ["support-primary"], ["support-standby"])
     assert (group.max_tokens, group.dsn, group.in_sync) == (8000, dsn, True)

@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from robotgroups.cache import Cache
-from robotgroups.errors import ArgumentError, NotFoundError, RoleError
-from robotgroups.models import ChangeKind, GroupSettings, Memory, Role, Snapshot, roles_from_json
+from robotgroups.errors import ArgumentError, MemoryUnavailableError, NotFoundError, RoleError
+from robotgroups.models import ChangeKind, GroupSettings, Memory, Remembered, Role, Snapshot, roles_from_json
 from robotgroups.robot import HostedRobot
 
 from .conftest import KEY
@@ -99,15 +99,23 @@ class Walk:
     def writer(self) -> HostedRobot:
         return self.random.choice(list(self.robots.values()))
 
+    async def persist(self, content: str, **more: Any) -> Remembered:
+        """Remember, again when the connection was cut under it: nobody knows then whether it was done (M2)."""
+        robot = self.writer()
+        try:
+            return await robot.remember(content, **more)
+        except MemoryUnavailableError:
+            return await robot.remember(content, **more)
+
     async def remember(self) -> None:
         content = self.content()
-        done = await self.writer().remember(content, key=content)
+        done = await self.persist(content, key=content)
         self.acknowledged[done.id] = content
 
     async def remember_again(self) -> None:
         if self.acknowledged:
             memory_id = self.random.choice(list(self.acknowledged))
-            done = await self.writer().remember(self.acknowledged[memory_id], tags=[self.random.choice(WORDS)])
+            done = await self.persist(self.acknowledged[memory_id], tags=[self.random.choice(WORDS)])
             assert done.id == memory_id  # M2
             self.forgotten.discard(memory_id)
 

@@ -101,7 +101,7 @@ async def test_what_expires_is_gone_at_once_from_caches_and_contexts_and_soon_fo
     for robot in (a, b):
         assert [m.id for m in await robot.working_memory()] == [memory, kept]
         assert SECRET in robot.context().text
-        assert [m.id for m in robot.cache.living(soon)] == [kept]
+        assert [m.id for m in visible(robot.cache.memories.values(), soon)] == [kept]
     await group.sql("UPDATE robotgroups.memories SET expires_at = now() WHERE id = %s", memory)
 
     async def removed() -> bool:

@@ -31,7 +31,9 @@ async def populate(sql: Sql, group_id: int, secret: str) -> list[int]:
     await sql("SELECT robotgroups.pin(%s, 'a', 1, %s, true)", group_id, [two])
     await sql("SELECT robotgroups.lex(%s, 1000)", group_id)
     await sql("SELECT robotgroups.relate_by_tags(%s, 1000)", group_id)
-    await sql("INSERT INTO robotgroups.imports (group_id, source, line) VALUES (%s, 'x', 1)", group_id)
+    await sql(
+        "INSERT INTO robotgroups.imports (group_id, source, line) VALUES (%s, 'x', 1) ON CONFLICT DO NOTHING", group_id
+    )
     ((space,),) = await sql("SELECT space_id FROM robotgroups.groups WHERE id = %s", group_id)
     ((model,),) = await sql(
         "INSERT INTO robotgroups.embedding_models (space_id, provider, model, dimensions, config) "

@@ -141,6 +141,10 @@ CREATE TABLE robotgroups.tag_totals (
     memories bigint NOT NULL DEFAULT 0,
     changed bigint NOT NULL DEFAULT 0
 );
+-- Statistics are samples: an erased tag is to be in none.
+ALTER TABLE robotgroups.tag_members ALTER COLUMN tag SET STATISTICS 0;
+ALTER TABLE robotgroups.tag_counts ALTER COLUMN tag SET STATISTICS 0;
+
 -- A tag goes with the last memory that has it: it may be what was to be erased.
 CREATE FUNCTION robotgroups.forget_tags() RETURNS trigger
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$

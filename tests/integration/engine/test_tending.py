@@ -13,6 +13,7 @@ from robotgroups import tending
 from robotgroups.errors import PrunedError, UnknownMemoryError
 from robotgroups.models import Memory
 from robotgroups.robot import HostedRobot
+from robotgroups.scope import visible
 
 SECRET = "Ilsebill"
 

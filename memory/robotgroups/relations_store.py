@@ -11,7 +11,7 @@ from robotgroups.recall import Filters
 from robotgroups.relations import Related, Walk
 from robotgroups.tagging import Tagged, TagsInUse
 
-# Memories whose relations by tags are worked out in one statement: some 50 ms.
+# Memories whose relations by tags are worked out in one statement: some 150 ms.
 STEP = 50
 
 

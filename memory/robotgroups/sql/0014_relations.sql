@@ -116,6 +116,9 @@ BEGIN
         USING v_space, v_starts, least(p_depth, 5), p_filter, p_min_weight, v_scope, p_limit, p_group;
 END $$;
 
+-- A relation goes with its memories, and these with their space: it need not be looked up for each.
+ALTER TABLE robotgroups.relations DROP CONSTRAINT relations_space_id_fkey;
+
 -- Relations by tags --------------------------------------------------------------------------------------------------------------------------------------------
 
 -- Which memories have a tag, or one below it: made in the background, for whoever looks for memories with tags in common.
@@ -161,7 +164,7 @@ COMMENT ON COLUMN robotgroups.tag_totals.changed IS 'memories whose tags were lo
 -- Tags with all that stand above them: a:b:c brings a and a:b. What has more than 50 levels is cut there (robotgroups.tags.expand is the same in Python), and
 -- what no index could hold is left out.
 CREATE FUNCTION robotgroups.expand_tags(p_tags text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$
+LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(array_agg(DISTINCT x.tag ORDER BY x.tag), '{}') FROM (
         SELECT t.tag FROM unnest(p_tags) t(tag)
         UNION ALL SELECT array_to_string(l.levels[1:d.depth], ':') FROM unnest(p_tags) t(tag), LATERAL (SELECT string_to_array(t.tag, ':') AS levels) l,
@@ -170,7 +173,7 @@ LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$
 $$;
 
 CREATE FUNCTION robotgroups.scope_key(p_scope text[]) RETURNS bigint
-LANGUAGE sql IMMUTABLE SET search_path = robotgroups, pg_temp AS $$ SELECT CASE WHEN p_scope = '{}' THEN 0 ELSE hashtextextended(p_scope::text, 0) END $$;
+LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN p_scope = '{}' THEN 0 ELSE hashtextextended(p_scope::text, 0) END $$;
 
 -- ln(1 + memories / those that have the tag): robotgroups.tags.inverse_frequency. Plain SQL without settings of its own, so that it is inlined.
 CREATE FUNCTION robotgroups.tag_weight(p_memories bigint, p_count bigint) RETURNS double precision
@@ -211,7 +214,7 @@ BEGIN
 END $$;
 
 -- How like the tags of each memory are to those of others of its scope, or of none: weighted Jaccard, with all tags above theirs (robotgroups.tags.weighted_jaccard is
--- the same in Python). Each gets its 20 best of at least a tenth, ties to the nearest in time. For each of its 8 rarest tags it looks at the 25 memories before and
+-- the same in Python). Each gets its 10 best of at least a tenth, ties to the nearest in time. For each of its 8 rarest tags it looks at the 25 memories before and
 -- after it that have it too: a tag that everything has is no more work than another. "own" are the relations that a memory has to others by this, the rest is what
 -- others have to it.
 CREATE FUNCTION robotgroups.tag_relations(p_space bigint, p_memories bigint[]) RETURNS TABLE (source bigint, target bigint, weight real, own boolean)
@@ -238,7 +241,7 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = 
         SELECT s.*, row_number() OVER (PARTITION BY s.id ORDER BY s.weight DESC, abs(s.other - s.id), s.other) AS place FROM scored s
         CROSS JOIN LATERAL (SELECT FROM memories m WHERE m.id = s.other AND m.forgotten_at IS NULL AND (m.expires_at IS NULL OR m.expires_at > now()) OFFSET 0) m
         WHERE s.own AND s.weight >= 0.1)
-    SELECT b.id, b.other, b.weight, true FROM best b WHERE b.place <= 20
+    SELECT b.id, b.other, b.weight, true FROM best b WHERE b.place <= 10
     UNION ALL SELECT s.other, s.id, s.weight, false FROM scored s WHERE NOT s.own AND s.weight >= 0.1
 $$;
 

@@ -14,7 +14,7 @@ from robotgroups.tags import expand, inverse_frequency, weighted_jaccard
 
 from .conftest import Bench
 
-MOST = 20
+MOST = 10
 LEAST = 0.1
 LOOKED_BY = 8
 
@@ -44,7 +44,7 @@ def remembered(connection: psycopg.Connection, tags: Sequence[Sequence[str]]) ->
 def expected_relations(tags: Sequence[Sequence[str]]) -> dict[tuple[int, int], float]:
     """The relations of memories 0, 1, ... by Python's formula.
 
-    The best 20 of each, ties to the nearest, of those that have one of its 8 rarest tags.
+    The best 10 of each, ties to the nearest, of those that have one of its 8 rarest tags.
     """
     expanded = [expand(own) for own in tags]
     tagged = sum(bool(own) for own in expanded)
@@ -202,7 +202,7 @@ async def pages_read(bench: Bench, memory_id: int) -> int:
 
 
 @pytest.mark.anyio
-async def test_each_memory_gets_its_20_nearest_of_very_many_that_are_all_alike(
+async def test_each_memory_gets_its_10_nearest_of_very_many_that_are_all_alike(
     group: AsyncRobotGroup, bench: Bench
 ) -> None:
     """A tag that everything has is no more work for a memory than another tag."""
@@ -220,7 +220,7 @@ async def test_each_memory_gets_its_20_nearest_of_very_many_that_are_all_alike(
     ((places,),) = await bench.sql(
         "SELECT array_agg(target - source ORDER BY target) FROM robotgroups.relations WHERE source = %s", first + 525
     )
-    assert places == [*range(-10, 0), *range(1, 11)]  # it was in the middle of a step
+    assert places == [*range(-5, 0), *range(1, 6)]  # it was in the middle of a step
     before = await pages_read(bench, first + 525)
     await alike(bench, group, 9000)
     await bench.sql(

@@ -121,10 +121,11 @@ ALTER TABLE robotgroups.relations DROP CONSTRAINT relations_space_id_fkey;
 
 -- Relations by tags --------------------------------------------------------------------------------------------------------------------------------------------
 
--- Which memories have a tag, or one below it: made in the background, for whoever looks for memories with tags in common.
+-- Which memories have a tag, or one below it: made in the background, for whoever looks for memories with tags in common. Tags are hashes here: what is erased leaves
+-- no words behind, and an index entry is small.
 CREATE TABLE robotgroups.tag_members (
     space_id bigint NOT NULL,
-    tag text NOT NULL,
+    tag bigint NOT NULL,
     scope_key bigint NOT NULL,
     memory_id bigint NOT NULL REFERENCES robotgroups.memories ON DELETE CASCADE,
     PRIMARY KEY (space_id, tag, scope_key, memory_id)
@@ -135,7 +136,7 @@ CREATE INDEX tag_members_memory ON robotgroups.tag_members (memory_id);
 -- How many memories have a tag, or one below it, when they were counted last: what sharing it says (the rarer, the more).
 CREATE TABLE robotgroups.tag_counts (
     space_id bigint NOT NULL REFERENCES robotgroups.spaces ON DELETE CASCADE,
-    tag text NOT NULL,
+    tag bigint NOT NULL,
     memories bigint NOT NULL,
     PRIMARY KEY (space_id, tag)
 );
@@ -161,19 +162,21 @@ CREATE TRIGGER forget_tags AFTER DELETE ON robotgroups.tag_members REFERENCING O
     FOR EACH STATEMENT EXECUTE FUNCTION robotgroups.forget_tags();
 COMMENT ON COLUMN robotgroups.tag_totals.changed IS 'memories whose tags were looked at since the tags were counted';
 
--- Tags with all that stand above them: a:b:c brings a and a:b. What has more than 50 levels is cut there (robotgroups.tags.expand is the same in Python), and
--- what no index could hold is left out.
+-- Tags with all that stand above them: a:b:c brings a and a:b. What has more than 50 levels is cut there (robotgroups.tags.expand is the same in Python).
 CREATE FUNCTION robotgroups.expand_tags(p_tags text[]) RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     SELECT coalesce(array_agg(DISTINCT x.tag ORDER BY x.tag), '{}') FROM (
         SELECT t.tag FROM unnest(p_tags) t(tag)
         UNION ALL SELECT array_to_string(l.levels[1:d.depth], ':') FROM unnest(p_tags) t(tag), LATERAL (SELECT string_to_array(t.tag, ':') AS levels) l,
             generate_series(1, least(cardinality(l.levels), 50) - 1) d(depth)) x
-    WHERE octet_length(x.tag) <= 2000
 $$;
 
+-- The first 64 bits of a text's SHA-256.
+CREATE FUNCTION robotgroups.text_key(p_text text) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$ SELECT ('x' || left(encode(sha256(convert_to(p_text, 'UTF8')), 'hex'), 16))::bit(64)::bigint $$;
+
 CREATE FUNCTION robotgroups.scope_key(p_scope text[]) RETURNS bigint
-LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN p_scope = '{}' THEN 0 ELSE hashtextextended(p_scope::text, 0) END $$;
+LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN p_scope = '{}' THEN 0 ELSE robotgroups.text_key(p_scope::text) END $$;
 
 -- ln(1 + memories / those that have the tag): robotgroups.tags.inverse_frequency. Plain SQL without settings of its own, so that it is inlined.
 CREATE FUNCTION robotgroups.tag_weight(p_memories bigint, p_count bigint) RETURNS double precision
@@ -184,9 +187,9 @@ $$;
 -- A memory's tags and those above them, as they were written down, the rarest first, with what each weighs. Plain SQL without settings of its own, so that it is
 -- inlined; OFFSET 0 keeps it a look at one memory whatever the planner thinks of joining all.
 CREATE FUNCTION robotgroups.weighted_tags(p_space bigint, p_memory bigint)
-RETURNS TABLE (tags text[], weights double precision[], weight double precision, scope_key bigint)
+RETURNS TABLE (tags bigint[], weights double precision[], weight double precision, scope_key bigint)
 LANGUAGE sql STABLE AS $$
-    SELECT array_agg(x.tag ORDER BY x.weight DESC, x.tag COLLATE "C"), array_agg(x.weight ORDER BY x.weight DESC, x.tag COLLATE "C"), sum(x.weight), min(x.scope_key)
+    SELECT array_agg(x.tag ORDER BY x.weight DESC, x.tag), array_agg(x.weight ORDER BY x.weight DESC, x.tag), sum(x.weight), min(x.scope_key)
     FROM (SELECT t.tag, t.scope_key, robotgroups.tag_weight((SELECT n.memories FROM robotgroups.tag_totals n WHERE n.space_id = p_space),
             (SELECT k.memories FROM robotgroups.tag_counts k WHERE k.space_id = p_space AND k.tag = t.tag)) AS weight
         FROM robotgroups.tag_members t WHERE t.memory_id = p_memory OFFSET 0) x
@@ -198,7 +201,7 @@ LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE t tag_totals;
 BEGIN
     WITH wanted AS (
-        SELECT e.tag, scope_key(m.scope) AS scope_key, m.id FROM memories m, unnest(expand_tags(m.tags)) e(tag) WHERE m.id = ANY (p_memories)),
+        SELECT text_key(e.tag) AS tag, scope_key(m.scope) AS scope_key, m.id FROM memories m, unnest(expand_tags(m.tags)) e(tag) WHERE m.id = ANY (p_memories)),
     gone AS (
         DELETE FROM tag_members x WHERE x.memory_id = ANY (p_memories)
             AND NOT EXISTS (SELECT FROM wanted w WHERE w.id = x.memory_id AND w.tag = x.tag AND w.scope_key = x.scope_key))
@@ -425,9 +428,14 @@ BEGIN
     g := lock_memory(p_group);
     v_robot := fence(p_group, p_robot, p_tenure);
     SELECT * INTO o FROM files x WHERE x.space_id = g.space_id AND memory_hash(x.path, x.scope) = memory_hash(p_file->>'path', v_scope) FOR UPDATE;
-    changed := o.digest IS DISTINCT FROM decode(p_file->>'digest', 'hex');
+    -- one that says nothing is none: nothing of it could be found, and be erased
+    changed := CASE WHEN v_chunks = '{}' THEN o.id IS NOT NULL ELSE o.digest IS DISTINCT FROM decode(p_file->>'digest', 'hex') END;
     added := 0; updated := 0; removed := 0; chunks := cardinality(v_chunks); revision := g.revision; epoch := g.epoch;
     IF NOT changed THEN RETURN; END IF;
+    IF v_chunks = '{}' THEN
+        SELECT u.removed, u.revision INTO removed, revision FROM unload_file(p_group, p_robot, p_tenure, o.path, o.scope) u;
+        RETURN;
+    END IF;
     f := o; f.tags := ARRAY(SELECT jsonb_array_elements_text(coalesce(p_file->'tags', '[]'))); f.metadata := coalesce(p_file->'metadata', '{}');
     IF o.id IS NULL THEN
         INSERT INTO files (space_id, path, scope, digest, front_matter, tags, metadata) VALUES (g.space_id, p_file->>'path', v_scope,
@@ -555,7 +563,7 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('relate', 'unrelate', 'check_kind', 'walk', 'related', 'neighbours', 'expand_tags', 'scope_key', 'tag_weight',
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('relate', 'unrelate', 'check_kind', 'walk', 'related', 'neighbours', 'expand_tags', 'text_key', 'scope_key', 'tag_weight',
             'weighted_tags', 'note_tags', 'tag_relations', 'relate_by_tags', 'tags', 'retag', 'merged_tags', 'chunk_metadata', 'merged_metadata', 'given_by_files', 'tell_changed', 'drop_chunks',
             'seen_of_file', 'sync_file', 'chunks_of', 'add_chunks', 'refresh_chunks', 'unload_file', 'loaded_files', 'file_state')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;

@@ -63,6 +63,8 @@ async def play(dsn: str, steps: list[Step]) -> None:
                     assert done.chunks == len(texts)
                     assert done.added == len(texts.keys() - before.keys()) * done.changed
                     model.files[step[1]] = texts, tag
+                    if not texts:  # a file that says nothing is none
+                        del model.files[step[1]]
                 else:
                     assert (await group.unload_file(step[1])).existed == (step[1] in model.files)
                     model.files.pop(step[1], None)

@@ -122,7 +122,7 @@ ALTER TABLE robotgroups.relations DROP CONSTRAINT relations_space_id_fkey;
 -- Relations by tags --------------------------------------------------------------------------------------------------------------------------------------------
 
 -- Which memories have a tag, or one below it: made in the background, for whoever looks for memories with tags in common. Tags are hashes here: what is erased leaves
--- no words behind, and an index entry is small.
+-- no words behind, not in statistics either, and an index entry is small.
 CREATE TABLE robotgroups.tag_members (
     space_id bigint NOT NULL,
     tag bigint NOT NULL,
@@ -145,22 +145,20 @@ CREATE TABLE robotgroups.tag_totals (
     memories bigint NOT NULL DEFAULT 0,
     changed bigint NOT NULL DEFAULT 0
 );
--- Statistics are samples: an erased tag is to be in none.
-ALTER TABLE robotgroups.tag_members ALTER COLUMN tag SET STATISTICS 0;
-ALTER TABLE robotgroups.tag_counts ALTER COLUMN tag SET STATISTICS 0;
+COMMENT ON COLUMN robotgroups.tag_totals.changed IS 'memories whose tags were looked at since the tags were counted';
 
--- A tag goes with the last memory that has it: it may be what was to be erased.
+-- A tag's count goes with the last memory that has it. What is being counted anew just now is not waited for: relate_by_tags may be waiting for whoever deletes.
 CREATE FUNCTION robotgroups.forget_tags() RETURNS trigger
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 BEGIN
-    DELETE FROM tag_counts c USING gone g WHERE c.space_id = g.space_id AND c.tag = g.tag
-        AND NOT EXISTS (SELECT FROM tag_members t WHERE t.space_id = g.space_id AND t.tag = g.tag);
+    DELETE FROM tag_counts c USING (
+        SELECT k.space_id, k.tag FROM tag_counts k WHERE (k.space_id, k.tag) IN (SELECT g.space_id, g.tag FROM gone g)
+            AND NOT EXISTS (SELECT FROM tag_members t WHERE t.space_id = k.space_id AND t.tag = k.tag) FOR UPDATE SKIP LOCKED) last
+        WHERE c.space_id = last.space_id AND c.tag = last.tag;
     RETURN NULL;
 END $$;
-REVOKE ALL ON FUNCTION robotgroups.forget_tags() FROM PUBLIC;
 CREATE TRIGGER forget_tags AFTER DELETE ON robotgroups.tag_members REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION robotgroups.forget_tags();
-COMMENT ON COLUMN robotgroups.tag_totals.changed IS 'memories whose tags were looked at since the tags were counted';
 
 -- Tags with all that stand above them: a:b:c brings a and a:b. What has more than 50 levels is cut there (robotgroups.tags.expand is the same in Python).
 CREATE FUNCTION robotgroups.expand_tags(p_tags text[]) RETURNS text[]
@@ -563,7 +561,7 @@ DO $$
 DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('relate', 'unrelate', 'check_kind', 'walk', 'related', 'neighbours', 'expand_tags', 'text_key', 'scope_key', 'tag_weight',
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('relate', 'unrelate', 'check_kind', 'walk', 'related', 'neighbours', 'forget_tags', 'expand_tags', 'text_key', 'scope_key', 'tag_weight',
             'weighted_tags', 'note_tags', 'tag_relations', 'relate_by_tags', 'tags', 'retag', 'merged_tags', 'chunk_metadata', 'merged_metadata', 'given_by_files', 'tell_changed', 'drop_chunks',
             'seen_of_file', 'sync_file', 'chunks_of', 'add_chunks', 'refresh_chunks', 'unload_file', 'loaded_files', 'file_state')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;

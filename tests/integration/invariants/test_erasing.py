@@ -107,7 +107,6 @@ async def test_what_was_erased_is_in_no_table_no_feed_no_statistics_and_no_dump(
     assert before.count(SECRET) > 50
     assert await tables_with(group, SECRET) == {
         "memories", "memory_versions", "changes", "idempotency_keys", "jobs", "files", "file_chunks",
-        "tag_members", "tag_counts",
     }  # fmt: skip
     assert 0 not in (await rows_of(group, everything)).values()
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 
+import anyio
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -311,3 +312,32 @@ async def test_counts_of_tags_are_taken_anew_as_memories_come(group: AsyncRobotG
     await bench.settle(group)
     assert await bench.sql(counts) == sorted([(key("db"), 41), (key("new"), 4)])
     assert await bench.sql("SELECT memories, changed FROM robotgroups.tag_totals") == [(44, 0)]
+
+
+@pytest.mark.anyio
+async def test_nothing_of_a_tag_stays_when_the_last_memory_that_had_it_is_erased(
+    group: AsyncRobotGroup, bench: Bench
+) -> None:
+    one = await group.remember("one", tags=["db:secret"])
+    await group.remember("two", tags=["db"])
+    await bench.settle(group)
+    tables = "SELECT tag FROM robotgroups.tag_members UNION SELECT tag FROM robotgroups.tag_counts"
+    assert {tag for (tag,) in await bench.sql(tables)} == {key("db"), key("db:secret")}
+    await group.erase(one)
+    assert {tag for (tag,) in await bench.sql(tables)} == {key("db")}
+
+
+@pytest.mark.anyio
+async def test_an_erasure_does_not_wait_for_tags_that_are_being_counted(group: AsyncRobotGroup, bench: Bench) -> None:
+    one = await group.remember("one", tags=["db:secret"])
+    await group.remember("two", tags=["db"])
+    await bench.settle(group)
+    async with await psycopg.AsyncConnection.connect(bench.dsn) as counting:
+        await counting.execute("DELETE FROM robotgroups.tag_counts")
+        with anyio.fail_after(10):
+            assert await group.erase(one) == 1
+        await counting.rollback()
+    await group.tag((await bench.memories(group))["two"].id, "food")
+    await bench.settle(group)
+    counts = await bench.sql("SELECT tag FROM robotgroups.tag_counts")
+    assert {tag for (tag,) in counts} == {key("db"), key("food")}

@@ -57,6 +57,8 @@ BEGIN
     PERFORM assert_may_use(p_group);
     g := lock_memory(p_group);
     v_robot := fence(p_group, p_robot, p_tenure);
+    -- before the memory's row: who makes lexemes holds the space's, and goes on to the memories'
+    IF p_patch ? 'content' THEN PERFORM FROM spaces WHERE id = g.space_id FOR NO KEY UPDATE; END IF;
     SELECT * INTO o FROM memories y WHERE y.space_id = g.space_id AND y.id = p_memory AND (y.expires_at IS NULL OR y.expires_at > now()) FOR UPDATE;
     IF NOT FOUND THEN RAISE EXCEPTION 'no memory has id %', p_memory USING ERRCODE = 'RG011'; END IF;
     m := patched(o, p_patch);

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
@@ -252,3 +253,19 @@ async def test_another_group_of_the_space_may_update_and_another_space_may_not(g
     stranger = await group.store.ensure_group(GroupKey("local", "other", "stranger"), GroupSettings())
     with pytest.raises(UnknownMemoryError):
         await group.store.history(stranger, memory_id)
+
+
+async def test_an_update_and_whoever_makes_lexemes_do_not_wait_for_each_other(group: Group) -> None:
+    """Lexemes hold the space's row and then need the memory's: an update that waits for one has not the other."""
+    await group.arrive("a")
+    memory_id = (await group.remember("before")).id
+    async with await psycopg.AsyncConnection.connect(group.dsn) as lexing:
+        await lexing.execute("SELECT FROM robotgroups.spaces FOR NO KEY UPDATE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(update, group, memory_id, "after")
+            with anyio.fail_after(10):
+                while await group.sql("SELECT pid FROM pg_locks WHERE NOT granted") == []:
+                    await anyio.sleep(0.01)
+            await lexing.execute("SELECT FROM robotgroups.memories WHERE id = %s FOR KEY SHARE NOWAIT", (memory_id,))
+            await lexing.commit()
+    assert (await group.store.memory(group.id, memory_id)).content == "after"

@@ -179,6 +179,18 @@ async def test_what_is_in_the_working_set_already_keeps_its_place(world: World) 
     assert await working_set(world, group_id) == ["a", "b"]
 
 
+async def test_to_import_twice_lets_nothing_go(world: World) -> None:
+    group_id = await world.group("g", max_tokens=3)
+    lines = by_hand(*members("a", "b", "c", "d", "e"))
+    await world.bring_in(group_id, lines)
+    before = await world.store.snapshot(group_id)
+    assert (await world.bring_in(group_id, lines)).entered == 0
+    assert await world.store.snapshot(group_id) == before
+    await world.store.clear_working_memory(group_id, **WHO)
+    assert (await world.bring_in(group_id, lines)).entered == 3
+    assert await working_set(world, group_id) == ["a", "b", "c"]
+
+
 async def test_into_long_term_memory_alone(world: World) -> None:
     group_id = await world.group("g")
     done = await world.bring_in(group_id, by_hand(*members("a", "b")), working_memory=False)

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from robotgroups.transfer import exporting
 from robotgroups.transfer.batches import MAX_CHARACTERS, MAX_ITEMS
 from robotgroups.transfer.format import End, Header, LineKind, Model, Position, line_of
 from robotgroups.transfer.importing import Done, Reader, check_whole, import_lines
+from robotgroups.transfer.line_fields import CHUNK, EARLIER, FILE, MEMORY, RELATION
 from robotgroups.updating import Patch
 
 from .conftest import World, content
@@ -449,3 +452,45 @@ async def test_a_robots_login_may_neither_export_nor_import(world: World) -> Non
             await store.import_memories(group_id, [], model=None, working_memory=True, source=b"x", line=1)
         with pytest.raises(NotPermittedError):
             await store.imported_to(group_id, b"x")
+
+
+# -- the page about the format -----------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
+
+
+def blocks() -> list[list[bytes]]:
+    """The blocks of lines on the page that begin with a header."""
+    found = re.findall(r"(?:^    \{.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
+    return [[line.strip().encode() + b"\n" for line in block.splitlines()] for block in found]
+
+
+async def test_the_smallest_file_of_the_page_can_be_imported(world: World) -> None:
+    group_id = await world.group("g")
+    assert (await world.bring_in(group_id, blocks()[-1])).created == 1
+    assert [m.content for m in await all_memories(world, group_id)] == ["Billing closes at 18:00"]
+
+
+async def test_a_hash_is_what_the_page_says(world: World) -> None:
+    source, target = await world.group("source"), await world.group("target")
+    await world.remember(source, "one", NewMemory("one", scope={"user": "u1"}))
+    plain = hashlib.sha256(b"one")
+    scoped = hashlib.sha256(plain.digest() + hashlib.sha256(b"{user=u1}").digest())
+    lines = await world.export(source)
+    assert [json.loads(line)["hash"] for line in content(lines)] == [plain.hexdigest(), scoped.hexdigest()]
+    relation = {"source": plain.hexdigest(), "target": scoped.hexdigest(), "kind": "k", "weight": 1}
+    done = await world.bring_in(target, [*lines[:-1], line_of(LineKind.RELATION, relation), END])
+    assert done.relations_created == 1
+
+
+def test_the_page_names_every_field() -> None:
+    page = PAGE.read_text("utf-8")
+    for kind, names in (
+        ("memory", MEMORY),
+        ("version", EARLIER),
+        ("relation", RELATION),
+        ("file", FILE),
+        ("chunk", CHUNK),
+    ):
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{kind}`")]
+        assert [name for name in names if f"`{name}`" not in row] == []

@@ -1,4 +1,5 @@
-"""Writes docs/reference/*.md from what the code serves: the resource from crds/, the HTTP API from the robot's OpenAPI.
+"""Writes docs/reference/*.md from what the code serves: the resource from crds/, the HTTP API from the robot's OpenAPI,
+the command line from its own help.
 
 `python hack/reference.py` writes the pages; a test fails while they differ from what `pages()` renders.
 """
@@ -9,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
+from robotgroups_cli.app import cli
 from robotgroups_robot.app import create_api
 from robotgroups_robot.runtime import Runtime
 from robotgroups_robot.settings import RobotSettings
@@ -38,6 +41,7 @@ def pages() -> dict[Path, str]:
     return {
         DIRECTORY / "robotgroup.md": resource_page(crd),
         DIRECTORY / "http-api.md": api_page(create_api(_runtime()).openapi()),
+        DIRECTORY / "cli.md": cli_page(cli),
     }
 
 
@@ -210,7 +214,44 @@ def _shape(schema: Json) -> str:
     return str(schema.get("format") or schema.get("type", ""))
 
 
-# -- both --------------------------------------------------------------------------------------------------------------
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def cli_page(group: click.Group) -> str:
+    """The page of the command: what it does, then each of its parts."""
+    lines = [
+        NOTE.format("the command's help"),
+        "# The command robotgroups\n",
+        "`pip install 'robotgroups[cli]'`; `robotgroups COMMAND --help` says the same as this page.\n",
+        *_paragraphs(group.help),
+    ]
+    for name, command in sorted(group.commands.items()):
+        context = click.Context(command, info_name=f"robotgroups {name}")
+        usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+        lines += [f"## {name}\n", f"    {usage}\n", *_paragraphs(command.help)]
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        lines += ["| option | default | what |", "|---|---|---|", *(_row(_option(o, context)) for o in options), ""]
+        # "\\b" keeps click from folding them
+        examples = (command.epilog or "").removeprefix("\b\nExamples:\n")
+        lines += ["Examples:\n", *(f"  {line}" for line in examples.splitlines()), ""]
+    return "\n".join(lines)
+
+
+def _paragraphs(text: str | None) -> Iterator[str]:
+    for paragraph in (text or "").strip().split("\n\n"):
+        yield f"{' '.join(paragraph.split())}\n"
+
+
+def _option(option: click.Option, context: click.Context) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    value = "" if option.is_flag else f" {option.make_metavar(context)}"
+    default = "required" if option.required else f"`{option.default}`" if option.show_default else ""
+    if option.is_flag and option.show_default:
+        default = f"`{(option.opts if option.default else option.secondary_opts)[0]}`"
+    return [names + value, default, " ".join((option.help or "").split())]
+
+
+# -- all ---------------------------------------------------------------------------------------------------------------
 
 
 def _table(rows: Iterator[list[str]]) -> list[str]:

@@ -59,8 +59,8 @@ def export(  # noqa: PLR0917  the options of a command
     """Write the memories of a group as JSON Lines.
 
     Each memory with its times and counts, scope, tags and metadata, with what it said before, its place in the
-    working set and its pin, forgotten ones too; then what it is related to. The last line has the counts and a
-    checksum: without it, an export is not whole.
+    working set and its pin, forgotten ones too; then what memories are related to, and which files were loaded. The
+    last line has the counts and a checksum: without it, an export is not whole.
 
     Robots may go on meanwhile: what is remembered after the beginning is not in it.
     """

@@ -1,4 +1,4 @@
-"""The reference pages are what the resource and the API are."""
+"""The reference pages are what the resource, the API and the command line are."""
 
 import reference
 
@@ -19,3 +19,13 @@ def test_pages_name_every_field_and_route() -> None:
     assert "spec.failover.lease must be at least three times spec.failover.heartbeat" in resource
     assert "### POST /v1/memories\n" in api
     assert "| `Idempotency-Key` | header |" in api
+
+
+def test_the_command_lines_page_names_every_command_and_option() -> None:
+    page = reference.pages()[reference.DIRECTORY / "cli.md"]
+    assert "## export\n\n    robotgroups export [OPTIONS]\n" in page
+    assert "    robotgroups import [OPTIONS] FILE\n" in page
+    assert "| `--group` NAME | required | The group's name. |" in page
+    assert "| `--output` FILE | `-` | The file; - is standard output." in page
+    assert "| `--verify`, `--no-verify` | `--verify` |" in page
+    assert "    robotgroups migrate --dsn-file owner.dsn\n" in page

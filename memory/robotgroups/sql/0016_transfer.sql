@@ -146,7 +146,7 @@ BEGIN
     END IF;
 END $$;
 
--- Brings memories in as they were, each once (M2): what the group has already stays as it is, but that it takes its place in the working set.
+-- Brings memories in as they were, each once (M2): what the group has already stays as it is, but that it takes its place in the working set if that is free.
 -- p_items: [{"record": a memory's line, "tokens", "tags", "scope": ["key=value"], "versions": [{"record": a line,
 -- "tokens"}], "embedding": "[...]"}]. p_model: what the embeddings are by; they are taken when the space embeds by the same. p_working_memory: whether what was
 -- in the working set comes into this one, by its events and within its budget (M4). p_source and p_line: how far the import is with this (note_import).
@@ -275,7 +275,7 @@ BEGIN
 END $$;
 
 -- Gives memories the places in the working set that they had, evicting first (M4), each by its event; one for which there is no room beside what is pinned stays
--- in long-term memory.
+-- in long-term memory. What the group has already takes no other's place: to import twice changes nothing.
 CREATE FUNCTION robotgroups.import_places(p_group bigint, p_items robotgroups.import_item[], p_wanted bigint[], OUT entered integer, OUT no_room integer)
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
 DECLARE i import_item; g groups; m memories; w working_memory;
@@ -285,9 +285,10 @@ BEGIN
         CONTINUE WHEN NOT i.id = ANY (p_wanted);
         SELECT * INTO m FROM memories WHERE id = i.id;
         SELECT * INTO g FROM groups WHERE id = p_group;
+        CONTINUE WHEN i.known AND m.tokens > g.max_tokens - g.working_memory_tokens;
         IF m.tokens > g.max_tokens - g.pinned_tokens THEN
             no_room := no_room + 1;
-            IF NOT i.known THEN PERFORM append_change(p_group, 'added', m.id, NULL, memory_json(m, NULL)); END IF;
+            PERFORM append_change(p_group, 'added', m.id, NULL, memory_json(m, NULL));
             CONTINUE;
         END IF;
         w := jsonb_populate_record(NULL::working_memory, i.record->'working_memory');

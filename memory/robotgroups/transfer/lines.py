@@ -104,12 +104,17 @@ def read_line(raw: bytes, number: int) -> Line:
     try:
         text = _text(raw)
         data = _object(text)
-        kind = fields.choice("type", data.pop("type", None), LineKind)
-        return _READERS[kind](text, data)
+        kind = data.pop("type", None)
+        reader = _READERS.get(kind) if isinstance(kind, str) else None
+        return _unknown(kind) if reader is None else reader(text, data)
     except InvalidExportError as error:
         raise InvalidExportError(str(error), number) from None
     except ArgumentError as error:
         raise InvalidExportError(str(error), number) from error
+
+
+def _unknown(kind: object) -> NoReturn:
+    raise ArgumentError(f"unknown type {shown(kind)}: choose one of {', '.join(LineKind)}")
 
 
 def _text(raw: bytes) -> str:
@@ -263,7 +268,7 @@ def _end(_: str, data: dict[str, Any]) -> End:
     return End(Counts(**{name: data.get(name, 0) for name in names}), data.get("sha256"), data.get("content_sha256"))
 
 
-_READERS: Mapping[LineKind, Callable[[str, dict[str, Any]], Line]] = {
+_READERS: Mapping[str, Callable[[str, dict[str, Any]], Line]] = {
     LineKind.HEADER: _header,
     LineKind.MEMORY: _memory,
     LineKind.EMBEDDING: _embedding,

@@ -25,13 +25,15 @@ CREATE TABLE IF NOT EXISTS robotgroups.migrations (
     applied_at timestamptz NOT NULL DEFAULT now());
 """
 
-# A call that waits for us has begun with the functions as they were, and would go on with them on the tables as they
-# are now. Its session is ended instead: to whoever called, Postgres has been away for a moment. Presence sessions (they
-# hold an advisory lock) are left alone: their functions fit, and their end would be taken for a death.
-_END_WAITING = """
+# Sessions of the release before: a call of theirs that waits for us would go on with the functions as they were on the
+# tables as they are now, and statements that they have prepared give rows of another shape. They are ended instead: to
+# whoever called, Postgres has been away for a moment. Presence sessions (they hold an advisory lock) are left alone:
+# their functions fit, and their end would be taken for a death; so is who waits to migrate.
+_END_SESSIONS = """
 SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
-WHERE a.datname = current_database() AND pg_backend_pid() = ANY (pg_blocking_pids(a.pid)) AND a.wait_event <> 'advisory'
-    AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND l.granted)
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.application_name <> 'robotgroups migrate'
+    AND (a.usename = current_user OR a.usename::text IN (SELECT g.login FROM robotgroups.groups g))
+    AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory')
 """
 
 
@@ -128,7 +130,8 @@ async def _migrate_locked(connection: Connection, watcher: Watcher) -> list[str]
         async with connection.transaction():
             await connection.execute(_LEDGER)
             cursor = await connection.execute("SELECT version, sha256 FROM robotgroups.migrations")
-            todo = pending(dict(await cursor.fetchall()))
+            applied = dict(await cursor.fetchall())
+            todo = pending(applied)
             for migration in todo:
                 watcher.applying(migration)
                 # bytes: the text is a file of this package, and holds % signs
@@ -137,8 +140,8 @@ async def _migrate_locked(connection: Connection, watcher: Watcher) -> list[str]
                     "INSERT INTO robotgroups.migrations (version, name, sha256) VALUES (%s, %s, %s)",
                     (migration.version, migration.name, migration.sha256),
                 )
-            if todo:
-                await connection.execute(_END_WAITING)
+            if todo and applied:
+                await connection.execute(_END_SESSIONS)
             return [m.name for m in todo]
     finally:
         await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))

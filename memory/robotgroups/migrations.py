@@ -130,7 +130,7 @@ async def _migrate_locked(connection: Connection, watcher: Watcher) -> list[str]
         async with connection.transaction():
             await connection.execute(_LEDGER)
             cursor = await connection.execute("SELECT version, sha256 FROM robotgroups.migrations")
-            applied = dict(await cursor.fetchall())
+            applied: dict[int, str] = dict(await cursor.fetchall())
             todo = pending(applied)
             for migration in todo:
                 watcher.applying(migration)

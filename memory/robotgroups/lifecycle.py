@@ -80,6 +80,7 @@ class LifecycleVerbs(Verbs):
         while done.last is not None:
             done = await self._erase(erasure, done.last)
             count += done.count
+        await self._store.drop_unused_tags(self._group_id)
         return count
 
     async def _erase(self, erasure: Erasure, after: int) -> Erased:

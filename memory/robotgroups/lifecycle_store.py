@@ -78,6 +78,10 @@ class LifecycleStore(Pool):
         )
         return Erased(row["erased"], row["revision"], row["last"])
 
+    async def drop_unused_tags(self, group_id: int) -> int:
+        """Count tags no longer that no memory has any more, after erasing; returns how many."""
+        return int(await self._value("SELECT robotgroups.drop_unused_tags(%s)", (group_id,)))
+
     async def enforce_retention(self, group_id: int, *, after: int = 0, limit: int = BATCH) -> Retained:
         """Remove what has expired and what the group keeps no longer: one bounded step. Any robot may do it."""
         row = await self._row(

@@ -61,6 +61,8 @@ async def tend(store: LifecycleStore, group_id: int, after: int = 0) -> Tended:
         removed += gone
         if gone < BATCH:
             break
+    if removed:
+        await store.drop_unused_tags(group_id)
     await store.prune(group_id)
     swept = last = 0
     for _ in range(SWEEPS):
@@ -83,6 +85,7 @@ async def tend_unattended(connection: Connection) -> int:
             total += removed
             if removed < BATCH:
                 break
+        await connection.execute("SELECT robotgroups.drop_unused_tags(%s)", (group_id,))
         await connection.execute("SELECT robotgroups.prune(%s)", (group_id,))
         for _ in range(SWEEPS):
             swept = await _number(connection, "SELECT robotgroups.sweep(%s, %s)", group_id, SWEEP)

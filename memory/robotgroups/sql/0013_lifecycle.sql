@@ -263,6 +263,20 @@ BEGIN
     SELECT g.revision INTO revision FROM groups g WHERE g.id = p_group;
 END $$;
 
+-- Counts tags no longer that no memory has any more: a tag may name what was erased. To be called after erasing; it holds nothing else, so that nobody waits
+-- for long who relates memories by their tags just now. Returns how many.
+CREATE FUNCTION robotgroups.drop_unused_tags(p_group bigint) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
+DECLARE v_space bigint; v_count integer;
+BEGIN
+    PERFORM assert_may_use(p_group);
+    SELECT space_id INTO v_space FROM groups WHERE id = p_group;
+    PERFORM FROM tag_totals WHERE space_id = v_space FOR UPDATE;
+    DELETE FROM tag_counts k WHERE k.space_id = v_space AND NOT EXISTS (SELECT FROM tag_members t WHERE t.space_id = v_space AND t.tag = k.tag);
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
 -- Retention ----------------------------------------------------------------------------------------------------------------------------------------------------
 
 -- Removes, for good, what has expired and what the group's policy keeps no longer: memories that were not remembered again for expire_after_s, and the oldest
@@ -390,9 +404,9 @@ DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('retell', 'update_memory', 'patched', 'relex', 'memory_history', 'feed_positions', 'feed_mentions', 'scrub',
-            'drop_from_working_memory', 'remove_memories', 'erasable', 'has_tags', 'erase', 'enforce_retention', 'pinned_in', 'aged', 'surplus', 'prune', 'sweep')
+            'drop_from_working_memory', 'remove_memories', 'erasable', 'has_tags', 'erase', 'drop_unused_tags', 'enforce_retention', 'pinned_in', 'aged', 'surplus', 'prune', 'sweep')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('update_memory', 'memory_history', 'erase', 'enforce_retention', 'prune', 'sweep')
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('update_memory', 'memory_history', 'erase', 'drop_unused_tags', 'enforce_retention', 'prune', 'sweep')
     LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO robotgroups_robot', f); END LOOP;
 END $$;

@@ -112,6 +112,7 @@ async def test_what_was_erased_is_in_no_table_no_feed_no_statistics_and_no_dump(
     assert 0 not in (await rows_of(group, everything)).values()
 
     done = await group.store.erase(group.id, **CLAIM, erasure=Erasure.checked(everything))
+    assert await group.store.drop_unused_tags(group.id) == 2
     assert (done.count, done.last) == (24, None)
     after = await dump(admin_dsn, postgres)
     assert [line for line in after.splitlines() if SECRET in line] == []

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -137,7 +138,7 @@ def values(scene: Scene, group_id: int, **more: str) -> dict[str, str]:
         "text": "'a'", "bigint": "1", "integer": "1", "boolean": "true", "uuid": "gen_random_uuid()", "jsonb": "'{}'",
         "timestamp with time zone": "now()", "interval": "'1 day'", "double precision": "1", "real": "1",
         "text[]": "'{}'", "bigint[]": "'{1}'", "integer[]": "'{1}'", "p_group": str(group_id), "p_robot": "'a'",
-        "p_tenure": "1", "p_limit": "10", "p_items": "'[{\"content\": \"x\", \"tokens\": 1}]'",
+        "p_tenure": "1", "p_limit": "10", "p_target": "2", "p_items": "'[{\"content\": \"x\", \"tokens\": 1}]'",
     } | more  # fmt: skip
 
 
@@ -294,7 +295,7 @@ async def test_the_second_wall_were_tables_granted_only_own_rows_are_seen_and_no
             assert (await scene.attacker.execute(statement.format(name, column).encode())).rowcount == 0
         with pytest.raises(psycopg.Error):
             await scene.try_(f"INSERT INTO robotgroups.{name} DEFAULT VALUES")
-    assert {name for name, count in seen.items() if not count} == {"migrations", "failovers", "presence"}
+    assert {name for name, count in seen.items() if not count} == {"migrations", "failovers", "presence", "imports"}
     assert (seen["migrations"], seen["groups"], seen["memories"]) == (0, 1, 3)
     with pytest.raises(REFUSED, match="violates row-level security"):
         await scene.try_("INSERT INTO robotgroups.robots (group_id, name, ordinal, declared_role, role, tenure) "
@@ -392,9 +393,9 @@ async def test_settings_of_the_session_open_nothing(scene: Scene) -> None:
     await scene.refused(f"SELECT robotgroups.snapshot({scene.group.id})")
     ((state,),) = await scene.try_(f"SELECT robotgroups.snapshot({scene.own})")
     truth = await scene.group.store.snapshot(scene.own)
-    assert [m["created_at"] for m in state["working_memory"]] == [
-        m.created_at.isoformat() for m in truth.working_memory
-    ]
+    told = [m["created_at"] for m in state["working_memory"]]
+    assert all(time.endswith("+00:00") for time in told)
+    assert list(map(datetime.fromisoformat, told)) == [m.created_at for m in truth.working_memory]
 
 
 # -- channels ------------------------------------------------------------------------------------------------------

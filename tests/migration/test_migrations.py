@@ -29,8 +29,9 @@ UNION ALL SELECT format('table %s persistence=%s options=%s row security=%s', re
 UNION ALL SELECT format('index %s', indexdef) FROM pg_indexes WHERE schemaname = 'robotgroups'
 UNION ALL SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
     FROM pg_constraint WHERE connamespace = 'robotgroups'::regnamespace AND contype <> 'n'
-UNION ALL SELECT format('policy %s %s for %s to %s using %s', p.polrelid::regclass, p.polname, p.polcmd, p.polroles::regrole[],
-        pg_get_expr(p.polqual, p.polrelid)) FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+UNION ALL SELECT format('policy %s %s for %s to %s using %s', p.polrelid::regclass, p.polname, p.polcmd,
+        p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid))
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
     WHERE c.relnamespace = 'robotgroups'::regnamespace
 UNION ALL SELECT format('function %s %s definer=%s config=%s rights=%s body=%s',
         oid::regprocedure, provolatile, prosecdef, proconfig,

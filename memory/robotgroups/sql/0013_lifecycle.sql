@@ -57,6 +57,8 @@ BEGIN
     PERFORM assert_may_use(p_group);
     g := lock_memory(p_group);
     v_robot := fence(p_group, p_robot, p_tenure);
+    -- the space's row before the memory's, as lex takes them
+    IF p_patch ? 'content' THEN PERFORM FROM spaces s WHERE s.id = g.space_id FOR NO KEY UPDATE; END IF;
     SELECT * INTO o FROM memories y WHERE y.space_id = g.space_id AND y.id = p_memory AND (y.expires_at IS NULL OR y.expires_at > now()) FOR UPDATE;
     IF NOT FOUND THEN RAISE EXCEPTION 'no memory has id %', p_memory USING ERRCODE = 'RG011'; END IF;
     m := patched(o, p_patch);
@@ -124,12 +126,12 @@ BEGIN
     RETURN m;
 END $$;
 
--- Lexemes of a new text, if it had some. They are made under the space's row (lex): none can be of a text that is being replaced here.
+-- Lexemes of a new text, if it had some. The caller holds the space's row, as lex does: none can be of a text that is being replaced.
 CREATE FUNCTION robotgroups.relex(g robotgroups.groups, m robotgroups.memories) RETURNS void
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_to bigint;
 BEGIN
-    SELECT lexed_to INTO v_to FROM spaces WHERE id = g.space_id FOR NO KEY UPDATE;
+    SELECT lexed_to INTO v_to FROM spaces WHERE id = g.space_id;
     IF m.id <= v_to THEN
         INSERT INTO lexemes (memory_id, space_id, lexemes) VALUES (m.id, g.space_id, to_tsvector(g.language::regconfig, m.content))
             ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes;

@@ -330,9 +330,9 @@ BEGIN
     END IF;
 END $$;
 
--- The memories that a group has too many: of those that it brought in, the ones that it has not remembered for longest. Pinned ones stay without another going in
--- their place. Who was remembered for the first time later than such a one for the last time cannot be older: it reads those with the lowest ids, twice as many
--- each time until that is certain of all.
+-- Up to p_limit of the memories that a group has too many: of those that it brought in, the ones that it has not remembered for longest. Pinned ones stay without
+-- another going in their place. Who was remembered for the first time later than such a one for the last time cannot be older: it reads those with the lowest ids,
+-- twice as many each time until that is certain of all.
 CREATE FUNCTION robotgroups.surplus(g robotgroups.groups, p_pinned bigint[], p_limit integer) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 DECLARE v_many bigint; v_window bigint; v_seen bigint; v_sure bigint; v_ids bigint[];
@@ -343,6 +343,7 @@ BEGIN
         SELECT count(*) - g.keep_memories INTO v_many FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id;
     END IF;
     IF v_many <= 0 THEN RETURN '{}'; END IF;
+    v_many := least(v_many, p_limit + cardinality(p_pinned));
     v_window := v_many + p_limit;
     LOOP
         WITH looked AS (SELECT m.id, m.remembered_at, m.created_at FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id ORDER BY m.id LIMIT v_window),

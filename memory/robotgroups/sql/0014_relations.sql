@@ -145,17 +145,6 @@ CREATE TABLE robotgroups.tag_totals (
 ALTER TABLE robotgroups.tag_members ALTER COLUMN tag SET STATISTICS 0;
 ALTER TABLE robotgroups.tag_counts ALTER COLUMN tag SET STATISTICS 0;
 
--- A tag goes with the last memory that has it: it may be what was to be erased.
-CREATE FUNCTION robotgroups.forget_tags() RETURNS trigger
-LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
-BEGIN
-    DELETE FROM tag_counts c USING gone g WHERE c.space_id = g.space_id AND c.tag = g.tag
-        AND NOT EXISTS (SELECT FROM tag_members t WHERE t.space_id = g.space_id AND t.tag = g.tag);
-    RETURN NULL;
-END $$;
-REVOKE ALL ON FUNCTION robotgroups.forget_tags() FROM PUBLIC;
-CREATE TRIGGER forget_tags AFTER DELETE ON robotgroups.tag_members REFERENCING OLD TABLE AS gone
-    FOR EACH STATEMENT EXECUTE FUNCTION robotgroups.forget_tags();
 COMMENT ON COLUMN robotgroups.tag_totals.changed IS 'memories whose tags were looked at since the tags were counted';
 
 -- Tags with all that stand above them: a:b:c brings a and a:b. What has more than 50 levels is cut there (robotgroups.tags.expand is the same in Python), and

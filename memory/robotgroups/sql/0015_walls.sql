@@ -43,8 +43,6 @@ BEGIN
 END $$;
 
 -- As in 0013: no statistics of what may be erased.
-ALTER TABLE robotgroups.tag_members ALTER COLUMN tag SET STATISTICS 0;
-ALTER TABLE robotgroups.tag_counts ALTER COLUMN tag SET STATISTICS 0;
 ALTER TABLE robotgroups.files ALTER COLUMN tags SET STATISTICS 0, ALTER COLUMN metadata SET STATISTICS 0, ALTER COLUMN scope SET STATISTICS 0;
 
 -- What a new function may be run by: nobody but the owner, until it is granted.

@@ -64,5 +64,4 @@ async def populate(sql: Sql, group_id: int, secret: str) -> list[int]:
         "SELECT id, 0, %s, ARRAY[%s], 'x' FROM made",
         space, f"/{secret}.md", Jsonb({"about": secret}), three, secret,
     )  # fmt: skip
-    await sql("SELECT robotgroups.relate_by_tags(%s, 100)", group_id)
     return ids

@@ -280,9 +280,9 @@ async def soaked(
             tasks.create_task(soak.change(seed))
     took, changes = time.monotonic() - began, active.revision - first
     await agree(store, group_id, robots)
-    after = await lone(active, numbers, calls)
     last = await settled(connection, group_id, began, quick=given.quick)
     soak.samples.append(last)
+    after = await lone(active, numbers, calls)
     await agree(store, group_id, robots)
     if findings := await check(store):
         raise RuntimeError("check finds: " + "; ".join(map(str, findings)))

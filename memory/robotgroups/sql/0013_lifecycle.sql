@@ -162,14 +162,16 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(id, revision), '{}') FROM groups WHERE space_id = p_space
 $$;
 
--- Where the feeds of a space's groups, after these positions, hold what memories said: [[group, revision]].
+-- Where the feeds of a space's groups, after these positions, hold what memories said: [[group, revision]]. Planned anew each time: a plan for any number of
+-- memories compares each change with each of them.
 CREATE FUNCTION robotgroups.feed_mentions(p_space bigint, p_memories bigint[], p_positions jsonb) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(c.group_id, c.revision)), '[]')
-    FROM groups g JOIN changes c ON c.group_id = g.id AND c.revision > coalesce((p_positions->>g.id::text)::bigint, 0)
-        CROSS JOIN LATERAL unnest(coalesce(c.memory_ids, ARRAY[c.memory_id])) i(id) JOIN unnest(p_memories) e(id) ON e.id = i.id
-    WHERE g.space_id = p_space AND c.kind IN ('added', 'updated', 'restored')
-$$;
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(c.group_id, c.revision)), '[]')
+        FROM groups g JOIN changes c ON c.group_id = g.id AND c.revision > coalesce((p_positions->>g.id::text)::bigint, 0)
+            CROSS JOIN LATERAL unnest(coalesce(c.memory_ids, ARRAY[c.memory_id])) i(id) JOIN unnest(p_memories) e(id) ON e.id = i.id
+        WHERE g.space_id = p_space AND c.kind IN ('added', 'updated', 'restored'));
+END $$;
 
 -- Takes what memories said out of these rows of the feed; the events stay, for their revisions.
 CREATE FUNCTION robotgroups.scrub(p_mentions jsonb, p_memories bigint[]) RETURNS void

@@ -12,7 +12,7 @@ export PYTHONPATH := hack:hack/local-cluster
 CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot cli/robotgroups_cli hack tests $(wildcard examples) $(wildcard benchmarks)
 PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 # These tests wait more than they work: three at a time on two cores, each with servers of its own.
-PARALLEL := -n 3 --dist loadfile
+PARALLEL := -n 6 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
 BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
@@ -21,7 +21,7 @@ COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started
 
-.PHONY: help venv bench-venv bench bench-smoke $(BENCHMARKS) reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+.PHONY: help venv bench-venv bench bench-smoke bench-soak $(BENCHMARKS) reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,7 +90,8 @@ $(BENCH_VENV)/.installed: hack/venv.sh hack/locks/bench.txt pyproject.toml
 	@hack/venv.sh $(BENCH_VENV) hack/locks/bench.txt
 	@touch $@
 
-$(BENCHMARKS): bench-venv
+bench-soak: ## a million changes in one group, 15 minutes at most: is everything bounded? (BENCH_ARGS=--changes N)
+$(BENCHMARKS) bench-soak: bench-venv
 	@PYTHONPATH=$(BENCH_PATH) $(BENCH_VENV)/bin/python -m benchmarks.$(@:bench-%=%) $(BENCH_ARGS)
 
 bench-smoke: venv bench-venv ## do all benchmarks work, with all peers? (the tests do this without them)

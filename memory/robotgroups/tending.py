@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from robotgroups.errors import RobotGroupsError
 from robotgroups.lifecycle_store import SWEEP, LifecycleStore
 
 EVERY_S, SOON_S = 5.0, 0.1
+# A policy by number has to count the memories: not with every round. What has expired is hidden at once in any case.
+RETAIN_EVERY_S = 15.0
 # Statements of one round: nobody waits long for its end.
 SWEEPS, REMOVALS = 40, 20
 
@@ -47,15 +50,17 @@ class Tended:
     more: bool
 
 
-async def tend(store: LifecycleStore, group_id: int, after: int = 0) -> Tended:
+async def tend(store: LifecycleStore, group_id: int, after: int = 0, *, retain: bool = True) -> Tended:
     """One round for a group, some 100,000 changes and 4,000 memories at most. Anybody who may use the group may do it.
+
+    ``retain`` False: the feed alone.
 
     Raises:
         MemoryUnavailableError, UnknownGroupError, NotPermittedError.
 
     """
     removed = gone = 0
-    for _ in range(REMOVALS):
+    for _ in range(REMOVALS if retain else 0):
         step = await store.enforce_retention(group_id, after=after)
         after, gone = step.next_after, step.removed
         removed += gone
@@ -106,6 +111,7 @@ class Tending:
         self._group_id = group_id
         self._mine = mine
         self._after = 0
+        self._retain_at = 0.0
         self._told = ""
         self._task: asyncio.Task[None] | None = None
 
@@ -123,9 +129,12 @@ class Tending:
         while True:
             more = False
             if self._mine():
+                retain = time.monotonic() >= self._retain_at
                 try:
-                    done = await tend(self._store, self._group_id, self._after)
+                    done = await tend(self._store, self._group_id, self._after, retain=retain)
                     self._after, more, self._told = done.after, done.more, ""
+                    if retain and not more:
+                        self._retain_at = time.monotonic() + RETAIN_EVERY_S
                 except RobotGroupsError as error:
                     self._note(error)
                 except Exception:

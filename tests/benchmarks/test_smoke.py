@@ -133,6 +133,28 @@ def test_the_last_line_is_the_result(name: str, tmp_path: Path) -> None:
     assert list(written) == [*result, "details"]
 
 
+def test_a_soak_ends_with_everything_as_it_must_be(tmp_path: Path) -> None:
+    """It checks for itself: caches, invariants and bounds. Here only that it does, and what it says."""
+    done = subprocess.run(
+        [PYTHON, "-m", "benchmarks.soak", "--quick", "--changes", "3000", "--no-picture", "--results", str(tmp_path)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["name"] == "soak"
+    assert result["figures"]["changes"] >= 3000
+    assert result["figures"]["feed_changes_most"] >= 3000
+    (file,) = tmp_path.iterdir()
+    samples = json.loads(file.read_text())["details"]["samples"]
+    assert [s["revision"] for s in samples] == sorted(s["revision"] for s in samples)
+    assert samples[-1]["changes_bytes"] > 0
+
+
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """A directory for temporary files that Postgres' unprivileged user can reach."""

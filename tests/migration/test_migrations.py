@@ -23,11 +23,16 @@ SELECT format('column %s.%s %s%s%s', c.relname, a.attname, format_type(a.atttypi
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN
         pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     WHERE c.relnamespace = 'robotgroups'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-UNION ALL SELECT format('table %s persistence=%s options=%s', relname, relpersistence, reloptions)
+UNION ALL SELECT format('table %s persistence=%s options=%s row security=%s', relname, relpersistence, reloptions,
+        relrowsecurity)
     FROM pg_class WHERE relnamespace = 'robotgroups'::regnamespace AND relkind = 'r'
 UNION ALL SELECT format('index %s', indexdef) FROM pg_indexes WHERE schemaname = 'robotgroups'
 UNION ALL SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
     FROM pg_constraint WHERE connamespace = 'robotgroups'::regnamespace AND contype <> 'n'
+UNION ALL SELECT format('policy %s %s for %s to %s using %s', p.polrelid::regclass, p.polname, p.polcmd,
+        p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid))
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+    WHERE c.relnamespace = 'robotgroups'::regnamespace
 UNION ALL SELECT format('function %s %s definer=%s config=%s rights=%s body=%s',
         oid::regprocedure, provolatile, prosecdef, proconfig,
         (SELECT string_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ',')

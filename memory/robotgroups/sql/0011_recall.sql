@@ -12,7 +12,9 @@ BEGIN
     SELECT s.lexed_to INTO v_from FROM spaces s WHERE s.id = v_space FOR NO KEY UPDATE;
     IF NOT FOUND THEN RETURN 0; END IF;
     PERFORM set_config('synchronous_commit', 'off', true);  -- what a crash loses of it is done again
-    WITH todo AS (SELECT m.id, m.content FROM memories m WHERE m.space_id = v_space AND m.id > v_from ORDER BY m.id LIMIT p_limit),
+    -- locked: one that is being erased just now is waited for, and left out
+    WITH todo AS MATERIALIZED (
+        SELECT m.id, m.content FROM memories m WHERE m.space_id = v_space AND m.id > v_from ORDER BY m.id LIMIT p_limit FOR KEY SHARE),
     made AS (
         INSERT INTO lexemes (memory_id, space_id, lexemes) SELECT t.id, v_space, to_tsvector(v_language, t.content) FROM todo t
         ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes)

@@ -126,12 +126,12 @@ BEGIN
     RETURN m;
 END $$;
 
--- Lexemes of a new text, if it had some. They are made under the space's row (lex): none can be of a text that is being replaced here.
+-- Lexemes of a new text, if it had some. The caller holds the space's row, as lex does: none can be of a text that is being replaced.
 CREATE FUNCTION robotgroups.relex(g robotgroups.groups, m robotgroups.memories) RETURNS void
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_to bigint;
 BEGIN
-    SELECT lexed_to INTO v_to FROM spaces WHERE id = g.space_id FOR NO KEY UPDATE;
+    SELECT lexed_to INTO v_to FROM spaces WHERE id = g.space_id;
     IF m.id <= v_to THEN
         INSERT INTO lexemes (memory_id, space_id, lexemes) VALUES (m.id, g.space_id, to_tsvector(g.language::regconfig, m.content))
             ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes;
@@ -162,14 +162,16 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(id, revision), '{}') FROM groups WHERE space_id = p_space
 $$;
 
--- Where the feeds of a space's groups, after these positions, hold what memories said: [[group, revision]].
+-- Where the feeds of a space's groups, after these positions, hold what memories said: [[group, revision]]. Planned anew each time: a plan for any number of
+-- memories compares each change with each of them.
 CREATE FUNCTION robotgroups.feed_mentions(p_space bigint, p_memories bigint[], p_positions jsonb) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(c.group_id, c.revision)), '[]')
-    FROM groups g JOIN changes c ON c.group_id = g.id AND c.revision > coalesce((p_positions->>g.id::text)::bigint, 0)
-        CROSS JOIN LATERAL unnest(coalesce(c.memory_ids, ARRAY[c.memory_id])) i(id) JOIN unnest(p_memories) e(id) ON e.id = i.id
-    WHERE g.space_id = p_space AND c.kind IN ('added', 'updated', 'restored')
-$$;
+LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(DISTINCT jsonb_build_array(c.group_id, c.revision)), '[]')
+        FROM groups g JOIN changes c ON c.group_id = g.id AND c.revision > coalesce((p_positions->>g.id::text)::bigint, 0)
+            CROSS JOIN LATERAL unnest(coalesce(c.memory_ids, ARRAY[c.memory_id])) i(id) JOIN unnest(p_memories) e(id) ON e.id = i.id
+        WHERE g.space_id = p_space AND c.kind IN ('added', 'updated', 'restored'));
+END $$;
 
 -- Takes what memories said out of these rows of the feed; the events stay, for their revisions.
 CREATE FUNCTION robotgroups.scrub(p_mentions jsonb, p_memories bigint[]) RETURNS void
@@ -316,9 +318,9 @@ BEGIN
     END IF;
 END $$;
 
--- The memories that a group has too many: of those that it brought in, the ones that it has not remembered for longest. Pinned ones stay without another going in
--- their place. Who was remembered for the first time later than such a one for the last time cannot be older: it reads those with the lowest ids, twice as many
--- each time until that is certain of all.
+-- Up to p_limit of the memories that a group has too many: of those that it brought in, the ones that it has not remembered for longest. Pinned ones stay without
+-- another going in their place. Who was remembered for the first time later than such a one for the last time cannot be older: it reads those with the lowest ids,
+-- twice as many each time until that is certain of all.
 CREATE FUNCTION robotgroups.surplus(g robotgroups.groups, p_pinned bigint[], p_limit integer) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 DECLARE v_many bigint; v_window bigint; v_seen bigint; v_sure bigint; v_ids bigint[];
@@ -329,6 +331,7 @@ BEGIN
         SELECT count(*) - g.keep_memories INTO v_many FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id;
     END IF;
     IF v_many <= 0 THEN RETURN '{}'; END IF;
+    v_many := least(v_many, p_limit + cardinality(p_pinned));
     v_window := v_many + p_limit;
     LOOP
         WITH looked AS (SELECT m.id, m.remembered_at, m.created_at FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id ORDER BY m.id LIMIT v_window),

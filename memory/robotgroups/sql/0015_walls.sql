@@ -42,6 +42,9 @@ BEGIN
     END LOOP;
 END $$;
 
+-- As in 0013: no statistics of what may be erased.
+ALTER TABLE robotgroups.files ALTER COLUMN tags SET STATISTICS 0, ALTER COLUMN metadata SET STATISTICS 0, ALTER COLUMN scope SET STATISTICS 0;
+
 -- What a new function may be run by: nobody but the owner, until it is granted.
 REVOKE ALL ON ALL TABLES IN SCHEMA robotgroups FROM PUBLIC, robotgroups_robot;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA robotgroups FROM PUBLIC, robotgroups_robot;

@@ -376,6 +376,7 @@ BEGIN
         SELECT count(*) - g.keep_memories INTO v_many FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id;
     END IF;
     IF v_many <= 0 THEN RETURN '{}'; END IF;
+    v_many := least(v_many, p_limit + cardinality(p_pinned));
     v_window := greatest(v_many + p_limit, (SELECT count(*) FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id AND m.id <= s.imported_to));
     LOOP
         WITH looked AS (SELECT m.id, m.remembered_at, m.created_at FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id ORDER BY m.id LIMIT v_window),

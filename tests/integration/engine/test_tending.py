@@ -21,6 +21,7 @@ SECRET = "Ilsebill"
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tending, "EVERY_S", 0.05)
+    monkeypatch.setattr(tending, "RETAIN_EVERY_S", 0.05)
 
 
 async def rows(group: Any) -> int:

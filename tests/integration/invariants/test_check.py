@@ -217,6 +217,7 @@ async def _something(group: Group, group_id: int, chosen: random.Random) -> None
         lambda: store.erase(group_id, **claim, erasure=Erasure.checked(memory_id)),
         lambda: store.clear_working_memory(group_id, **claim),
         lambda: store.lex(group_id, 5),
+        lambda: store.relate_by_tags(group_id),
     ]  # fmt: skip
     try:
         await chosen.choice(steps)()

@@ -250,6 +250,28 @@ async def test_a_write_under_way_comes_before_or_after_and_leaves_nothing_in_the
     assert {i for i, _ in rows if i is not None} <= left
 
 
+async def test_tags_that_are_being_counted_meanwhile_end_in_no_deadlock_and_none_is_left(group: Group) -> None:
+    """Whoever relates memories by tags counts all of a space's tags anew, as often as a tenth of them has changed."""
+    await group.arrive("a")
+    tags = [f"{SECRET}:{n}" for n in range(12)]
+    ids = await batch(
+        group, *({"content": f"{n}", "tags": [tags[n % 12], tags[n % 5], tags[n % 7]]} for n in range(60))
+    )
+    stop = anyio.Event()
+
+    async def relate() -> None:
+        while not stop.is_set():
+            if not await group.store.relate_by_tags(group.id, 2):
+                await anyio.sleep(0.001)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(relate)
+        for memory_id in ids:
+            await erase(group, memory_id)
+        stop.set()
+    assert await tables_with(group, SECRET) == set()
+
+
 # -- retention -----------------------------------------------------------------------------------------------------
 
 

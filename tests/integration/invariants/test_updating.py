@@ -9,6 +9,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from robotgroups.cache import Cache
+from robotgroups.check import check
+from robotgroups.erasing import Erasure
 from robotgroups.errors import ArgumentError, NotActiveError, UnknownMemoryError
 from robotgroups.models import ChangeKind, GroupKey, GroupSettings, Snapshot
 from robotgroups.store import Store
@@ -89,6 +91,41 @@ async def test_lexemes_follow_whether_they_were_made_before_or_after(group: Grou
         }
         assert found == {"apples": [], "pears": [], "oranges": [made.id], "lemons": [later.id]}
         await group.sql("SELECT robotgroups.lex(%s, 100)", group.id)
+
+
+@pytest.mark.parametrize("erased", [False, True])
+async def test_lexemes_that_are_being_made_meanwhile_end_in_no_deadlock(group: Group, erased: bool) -> None:
+    """lex takes the space's row first, memories second: whoever changes or erases a text comes before or after it."""
+    await group.arrive("a")
+    memory_id = (await group.remember("apples")).id
+
+    async def act() -> None:
+        if erased:
+            await group.store.erase(group.id, robot="a", tenure=1, erasure=Erasure.checked(memory_id))
+        else:
+            await update(group, memory_id, "pears")
+
+    async with await psycopg.AsyncConnection.connect(group.dsn) as lexer:
+        await lexer.execute("SELECT FROM robotgroups.spaces FOR NO KEY UPDATE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(act)
+            if erased:
+                while await group.sql("SELECT 1 FROM robotgroups.memories"):
+                    await anyio.sleep(0.01)
+            else:
+                await until_waiting(group)
+            await lexer.execute("SELECT robotgroups.lex(%s, 10)", (group.id,))
+            await lexer.commit()
+    found = {word: [m.id for m in await group.store.recall(group.id, word, limit=5)] for word in ("apples", "pears")}
+    assert found == {"apples": [], "pears": [] if erased else [memory_id]}
+    assert await check(group.store) == []
+
+
+async def until_waiting(group: Group) -> None:
+    """Until somebody waits for a lock."""
+    with anyio.fail_after(10):
+        while await group.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]:
+            await anyio.sleep(0.01)
 
 
 async def test_an_update_done_twice_is_done_once_and_expiry_alone_is_no_version(group: Group) -> None:

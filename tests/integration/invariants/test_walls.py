@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -137,7 +138,7 @@ def values(scene: Scene, group_id: int, **more: str) -> dict[str, str]:
         "text": "'a'", "bigint": "1", "integer": "1", "boolean": "true", "uuid": "gen_random_uuid()", "jsonb": "'{}'",
         "timestamp with time zone": "now()", "interval": "'1 day'", "double precision": "1", "real": "1",
         "text[]": "'{}'", "bigint[]": "'{1}'", "integer[]": "'{1}'", "p_group": str(group_id), "p_robot": "'a'",
-        "p_tenure": "1", "p_limit": "10", "p_items": "'[{\"content\": \"x\", \"tokens\": 1}]'",
+        "p_tenure": "1", "p_limit": "10", "p_target": "2", "p_items": "'[{\"content\": \"x\", \"tokens\": 1}]'",
     } | more  # fmt: skip
 
 
@@ -392,9 +393,9 @@ async def test_settings_of_the_session_open_nothing(scene: Scene) -> None:
     await scene.refused(f"SELECT robotgroups.snapshot({scene.group.id})")
     ((state,),) = await scene.try_(f"SELECT robotgroups.snapshot({scene.own})")
     truth = await scene.group.store.snapshot(scene.own)
-    assert [m["created_at"] for m in state["working_memory"]] == [
-        m.created_at.isoformat() for m in truth.working_memory
-    ]
+    told = [m["created_at"] for m in state["working_memory"]]
+    assert all(time.endswith("+00:00") for time in told)
+    assert list(map(datetime.fromisoformat, told)) == [m.created_at for m in truth.working_memory]
 
 
 # -- channels ------------------------------------------------------------------------------------------------------

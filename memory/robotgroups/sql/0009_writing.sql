@@ -254,9 +254,11 @@ BEGIN
                 FROM unnest(v_items) i WHERE i.known AND m.id = i.id;
             WITH touched AS (
                 UPDATE working_memory w SET access_count = w.access_count + 1, last_accessed_at = now()
-                WHERE w.group_id = p_group AND w.memory_id IN (SELECT i.id FROM unnest(v_items) i WHERE i.known) RETURNING w.memory_id, w.tokens)
-            SELECT coalesce(array_agg(t.memory_id), '{}'), v_entered - coalesce(sum(t.tokens), 0) INTO v_held, v_entered FROM touched t;
-            v_enter := ARRAY(SELECT i FROM unnest(v_enter) i WHERE NOT i.id = ANY (v_held) ORDER BY i.ord);
+                WHERE w.group_id = p_group AND w.memory_id IN (SELECT i.id FROM unnest(v_items) i WHERE i.known) RETURNING w.memory_id)
+            SELECT coalesce(array_agg(t.memory_id), '{}') INTO v_held FROM touched t;
+            -- what is held and pinned may have no room beside what is pinned: it was not among those that enter, and frees nothing
+            SELECT coalesce(array_agg(i ORDER BY i.ord), '{}'), coalesce(sum(i.tokens), 0) INTO v_enter, v_entered
+                FROM unnest(v_enter) i WHERE NOT i.id = ANY (v_held);
         END IF;
         IF g.working_memory_tokens + v_entered > g.max_tokens THEN
             SELECT * INTO v_gone, v_slots, v_freed FROM least_valuable(p_group, g.eviction, g.working_memory_tokens + v_entered - g.max_tokens, v_held);
@@ -296,7 +298,7 @@ BEGIN
         END IF;
         IF v_keys THEN
             INSERT INTO idempotency_keys (group_id, key, content_hash, memory_id, revision, epoch, created, in_working_memory)
-                SELECT p_group, i.key, i.hash, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room
+                SELECT p_group, i.key, i.hash, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room OR i.id = ANY (v_held)
                 FROM unnest(v_items) WITH ORDINALITY i(ord, content, tokens, originator, tags, metadata, scope, key, expires_at, hash, id, known, error, message, place) WHERE i.key IS NOT NULL;
         END IF;
         v_jobs := CASE WHEN v_shared THEN jobs_for(g.space_id) ELSE jobs_of(g.embedding, g.extraction) END;
@@ -307,7 +309,7 @@ BEGIN
                 WHERE NOT i.known OR k.kind = 'relate'
                 ON CONFLICT (memory_id, kind) DO NOTHING;
         END IF;
-        RETURN QUERY SELECT i.ord, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room, NULL::text, NULL::text
+        RETURN QUERY SELECT i.ord, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room OR i.id = ANY (v_held), NULL::text, NULL::text
             FROM unnest(v_items) WITH ORDINALITY i(ord, content, tokens, originator, tags, metadata, scope, key, expires_at, hash, id, known, error, message, place);
     END LOOP;
     IF v_at > 1 THEN PERFORM announce(p_group, g.revision); END IF;

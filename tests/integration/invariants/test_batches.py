@@ -1,6 +1,7 @@
 """remember_batch by itself: what one transaction does with many memories (M1-M4)."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -9,8 +10,9 @@ import pytest
 from psycopg.rows import namedtuple_row
 
 from robotgroups.cache import Cache
+from robotgroups.check import check
 from robotgroups.errors import NotActiveError
-from robotgroups.models import ChangeKind, GroupSettings
+from robotgroups.models import ChangeKind, GroupSettings, Snapshot
 from robotgroups.remembering import Item, NewMemory, item_of
 from robotgroups.writer import Writer
 
@@ -232,3 +234,43 @@ async def test_pinned_memories_are_neither_evicted_nor_cleared_and_bound_the_res
     await group.store.pin(group.id, **said, memory_ids=[first.id], pinned=False)
     assert await group.sql("SELECT pinned_tokens, working_memory_tokens FROM robotgroups.groups") == [(0, 40)]
     assert second.id not in {m.id for m in held}
+
+
+@pytest.mark.parametrize("space", [None, "hive"])
+async def test_m4_a_pinned_memory_without_room_beside_what_is_pinned_counts_once_when_remembered_again(
+    group: Group, space: str | None
+) -> None:
+    """It is there already: it needs no room, so it frees none either, and none comes in its place."""
+    if space:
+        group.id = await group.store.ensure_group(
+            replace(KEY, name="shared"), GroupSettings(max_tokens=100, space=space)
+        )
+        await group.store.reconcile_members(group.id, ["a"], [])
+    else:
+        await group.arrive("a")
+    large, small = await remembered(group, [{"content": "large", "tokens": 60}, {"content": "small", "tokens": 30}])
+    await group.store.pin(group.id, robot="a", tenure=1, memory_ids=[large.id, small.id], pinned=True)
+    (again,) = await remembered(group, [{"content": "large", "tokens": 60, "key": "k"}])
+    counted = "SELECT working_memory_nodes, working_memory_tokens, pinned_tokens FROM robotgroups.groups WHERE id = %s"
+    assert await group.sql(counted, group.id) == [(2, 90, 90)]
+    assert (again.id, again.created, again.in_working_memory) == (large.id, False, True)
+    assert await remembered(group, [{"content": "large", "tokens": 60, "key": "k"}]) == [again]
+    # among others, each of which has to fit beside both
+    rows = await remembered(
+        group,
+        [
+            {"content": "first", "tokens": 7},
+            {"content": "large", "tokens": 60},
+            {"content": "small", "tokens": 30},
+            {"content": "last", "tokens": 8},
+        ],
+    )
+    assert [r.in_working_memory for r in rows] == [True] * 4
+    held = (await group.store.snapshot(group.id)).working_memory
+    assert [(m.content, m.tokens, m.access_count) for m in held] == [("large", 60, 2), ("small", 30, 1), ("last", 8, 0)]
+    assert await group.sql(counted, group.id) == [(3, 98, 90)]
+    cache = Cache(Snapshot(revision=0, epoch=0, max_tokens=100, roles={}, working_memory=()))
+    for change in await group.store.changes(group.id, 0):
+        cache.apply(change)
+    assert list(cache.memories.values()) == list(held)
+    assert await check(group.store) == []

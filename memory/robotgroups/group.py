@@ -71,7 +71,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         self._models = GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
         self._upkeep = Upkeep(store)
         self._prepared = Prepared()
-        self._remembers = store.writer(group_id)
+        self._remembers = store.session(group_id)
         self._commits = GroupCommit(self._commit)
         self._lexer = Lexer(store, group_id)
 
@@ -194,9 +194,9 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         items = items_of([m if m.originator else replace(m, originator=first) for m in memories], tokens.DEFAULT)
         return [done.id for done in raised(await self._commits.remember_many(items))]
 
-    async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
-        async def write(robot: str | None, tenure: int | None) -> list[Outcome]:
-            return await self._remembers.remember(robot, tenure, items)
+    async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        async def write(robot: str | None, tenure: int | None) -> Sequence[Outcome]:
+            return (await self._remembers.remember(robot, tenure, items)).outcomes
 
         outcomes = await self._write(None, write)
         self._lexer.soon()

@@ -39,8 +39,8 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         self._group_id = group_id
         self._tokenizer = tokens.DEFAULT
         self._prepared = Prepared(self._tokenizer)
-        self._replica = Replica(store, group_id, self._forgotten)
-        self._writer = store.writer(group_id)
+        self._session = store.session(group_id)
+        self._replica = Replica(store, group_id, self._session, self._forgotten)
         self._commits = GroupCommit(self._commit)
         self._lexer = Lexer(store, group_id)
 
@@ -238,17 +238,18 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
-        outcomes = await self._writer.remember(self.name, self._claim(), items)
-        self._replica.acknowledge(max((o.revision for o in outcomes if isinstance(o, Remembered)), default=0))
+    async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome]:
+        written = await self._session.remember(self.name, self._claim(), items)
+        self._replica.acknowledge(written.revision)
+        await self._replica.take(written.changes, written.revision)
         self._lexer.soon()
-        return outcomes
+        return written.outcomes
 
     async def _close_writer(self) -> None:
         """Finish what is being written."""
         await self._commits.close()
         await self._lexer.close()
-        await self._writer.close()
+        await self._session.close()
 
     def _forgotten(self, memory_id: int) -> None:
         self._prepared.forget(memory_id)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
 from robotgroups.limits import check_scope, check_time
+from robotgroups.models import Change, ChangeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,58 @@ class Item:
     """A checked memory as ``remember_batch`` takes it (``json``), and what it must not share with another of its batch.
 
     ``same`` holds its content with its scope, and its key: two of a batch that share one have to be two batches.
+    ``memory`` is what ``json`` says, as the feed will tell it; None when Postgres may write it another way.
     """
 
     json: str
     tokens: int
     same: tuple[object, ...] = field(repr=False)
+    memory: Mapping[str, Any] | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of an item. ``at`` is None when it was there before; ``evicted`` left for it and what follows it."""
+
+    item: Item
+    id: int
+    revision: int
+    epoch: int
+    in_working_memory: bool
+    at: datetime | None
+    evicted: Sequence[int]
+
+
+def changes_of(kept: Sequence[Kept], robot: str | None) -> list[Change]:
+    """What the feed tells of items that ``robot`` remembered, in its order: up to the first that only it can tell of.
+
+    A cache that is at the revision before goes on by them without reading (M5).
+    """
+    changes: list[Change] = []
+    for one in kept:
+        if one.at is None or one.item.memory is None or robot is None:
+            break
+        at = one.at.astimezone(UTC)
+        first = one.revision - len(one.evicted)
+        changes += [
+            Change(first + place, ChangeKind.EVICTED, one.epoch, memory_id, None, {}, at)
+            for place, memory_id in enumerate(one.evicted)
+        ]
+        memory = one.item.memory
+        originator = memory["originator"] or robot
+        placed = one.in_working_memory
+        told: dict[str, Any] = {
+            **memory,
+            "id": one.id,
+            "originator": originator,
+            "created_at": at.isoformat(),
+            "remembered_at": at.isoformat(),
+            "in_working_memory": placed,
+            "keeper": originator if placed else None,
+            "last_accessed_at": at.isoformat() if placed else None,
+        }
+        changes.append(Change(one.revision, ChangeKind.ADDED, one.epoch, one.id, originator, told, at))
+    return changes
 
 
 def scope_texts(scope: Mapping[str, str] | None) -> list[str]:
@@ -74,7 +122,31 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
     if memory.expires_at is not None:
         data["expires_at"] = check_time(memory.expires_at, "expires_at").isoformat()
     content = (draft.content, *scope)
-    return Item(json.dumps(data), size, (content,) if memory.key is None else (content, memory.key))
+    same = (content,) if memory.key is None else (content, memory.key)
+    return Item(json.dumps(data), size, same, _as_told(draft, memory, size))
+
+
+def _as_told(draft: Draft, memory: NewMemory, size: int) -> dict[str, Any] | None:
+    """What SQL's ``added_json`` says of an item, but for what is known when it is kept.
+
+    None for one with metadata: jsonb has its own way with numbers.
+    """
+    if draft.metadata:
+        return None
+    return {
+        "content": draft.content,
+        "originator": memory.originator,
+        "tokens": size,
+        "tags": list(draft.tags),
+        "metadata": {},
+        "remember_count": 1,
+        "forgotten_at": None,
+        "access_count": 0,
+        "scope": dict(draft.scope),
+        "version": 1,
+        "expires_at": memory.expires_at and memory.expires_at.astimezone(UTC).isoformat(),
+        "pinned": False,
+    }
 
 
 def items_of(memories: Sequence[NewMemory], tokenizer: str) -> list[Item]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from robotgroups.cache import Cache, GapError
 from robotgroups.errors import MemoryUnavailableError, PrunedError, ReplacedError
+from robotgroups.memory_session import MemorySession
 from robotgroups.models import Change, ChangeKind, Role
 from robotgroups.store import Store
 
@@ -30,7 +31,9 @@ class SyncStats:
 class Replica:
     """The cache, how far it is behind, and who waits for it."""
 
-    def __init__(self, store: Store, group_id: int, forget: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self, store: Store, group_id: int, session: MemorySession, forget: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.cache = Cache.empty()
         self.warm = False
         self.stats = SyncStats()
@@ -38,9 +41,12 @@ class Replica:
         self.acknowledged = 0  # the highest revision that a write through this robot was given
         self.reported = 0  # the revision that Postgres knows to be applied
         self.closed = ""  # why it is kept up no more
+        self.locates = True  # whether anybody forwards to the active robots
         self._store = store
         self._group_id = group_id
+        self._session = session  # the feed is read here; the rest through the store's pool
         self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
+        self._own: set[int] = set()  # revisions that were taken in before their announcement came
         self._endpoints: dict[str, str] = {}
         self._located: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
@@ -57,15 +63,35 @@ class Replica:
 
     @property
     def knows_the_active(self) -> bool:
-        """Whether every active robot has told its endpoint: the first registration of one is no event."""
-        return len(self.active_endpoints()) == len(self.cache.named(Role.ACTIVE))
+        """Whether it knows the endpoint of every active robot, or needs none: the first registration is no event."""
+        return not self.locates or len(self.active_endpoints()) == len(self.cache.named(Role.ACTIVE))
 
     # -- going on ----------------------------------------------------------------------------------------------------
 
-    def hear(self, revisions: Sequence[int]) -> None:
-        """Take note of announcements."""
+    def hear(self, revisions: Sequence[int]) -> bool:
+        """Take note of announcements; whether one of them was of something else than what this robot has written."""
         self.announced = max(self.announced, *revisions)
         self.stats = replace(self.stats, notifications_received=self.stats.notifications_received + len(revisions))
+        others = False
+        for revision in revisions:
+            if revision in self._own:
+                self._own.discard(revision)
+            else:
+                others = True
+        return others
+
+    async def take(self, changes: Sequence[Change], revision: int) -> None:
+        """Go on by what this robot has written itself, up to ``revision``, unless others have come between.
+
+        What is not taken is read: Postgres announces it.
+        """
+        if changes and changes[0].revision == self.cache.revision + 1:
+            for change in changes:
+                self._apply(change)
+            self.announced = max(self.announced, self.cache.revision)
+            if self.cache.revision == revision:
+                self._own.add(revision)
+            await self.wake()
 
     def beaten(self, revision: int, applied: int) -> None:
         """Take note of Postgres' answer: the group is at ``revision``, and it knows that ``applied`` is applied here.
@@ -99,7 +125,7 @@ class Replica:
             await self._from_snapshot()
         self.announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
         self.warm = True
-        if not self.knows_the_active or self.cache.named(Role.ACTIVE) != self._located:
+        if not self.knows_the_active or (self.locates and self.cache.named(Role.ACTIVE) != self._located):
             status = await self._store.status(self._group_id)
             self._endpoints = {r.name: r.endpoint for r in status.robots}
             self._located = self.cache.named(Role.ACTIVE)
@@ -108,7 +134,7 @@ class Replica:
 
     async def _from_changes(self) -> None:
         while True:
-            page = await self._store.changes(self._group_id, self.cache.revision, PAGE)
+            page = await self._session.changes(self.cache.revision, PAGE)
             for change in page:
                 if change.revision > self.cache.revision:  # two readers at once: the other was faster
                     self._apply(change)
@@ -117,6 +143,7 @@ class Replica:
 
     async def _from_snapshot(self) -> None:
         snapshot = await self._store.snapshot(self._group_id)
+        self._own.clear()
         if snapshot.revision >= self.cache.revision or not self.warm:
             before, self.cache = self.cache, Cache(snapshot)
             for memory_id in before.memories.keys() - self.cache.memories.keys():

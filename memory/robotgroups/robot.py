@@ -80,6 +80,7 @@ class HostedRobot(Member):
         self.incarnation: UUID = incarnation or uuid4()
         self.ended: BaseException | None = None  # why the background work ended, when it did
         self._endpoint = endpoint
+        self._replica.locates = endpoint != ""  # who is not called does not forward
         self._replace = replace
         self._on_replaced = on_replaced
         self._registration: Registration | None = None
@@ -108,12 +109,12 @@ class HostedRobot(Member):
         """
         session = await self._register()
         try:
-            await self._writer.open()
+            await self._session.open()
             await self._replica.catch_up()
             self._fenced = False
             await self._beat(session)
         except BaseException:
-            await self._writer.close()
+            await self._session.close()
             await session.close()
             raise
         self._task = asyncio.create_task(self._run(session), name=f"robot {self.name}")
@@ -235,9 +236,9 @@ class HostedRobot(Member):
                 continue
             heard = await session.notifications(due - now)
             if heard:
-                self._replica.hear(heard)
+                others = self._replica.hear(heard)
                 # memory is behind, or else a setting has changed, which has no revision
-                self._asked = self._asked or not self._replica.behind
+                self._asked = self._asked or (others and not self._replica.behind)
                 if self._asked or self.role is Role.ACTIVE:
                     self._background.wake()
             if self._replica.behind:

@@ -16,6 +16,7 @@ from robotgroups.files_store import FilesStore
 from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
+from robotgroups.memory_session import MemorySession
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -36,7 +37,6 @@ from robotgroups.models import (
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
 from robotgroups.relations_store import RelationsStore
 from robotgroups.transfer_store import TransferStore
-from robotgroups.writer import Writer
 
 FUSION, NO_FILTERS = Fusion(), Filters()
 _RECALL = "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s)"
@@ -146,9 +146,9 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         )
         return Remembered(**row, tokens=tokens)
 
-    def writer(self, group_id: int) -> Writer:
+    def session(self, group_id: int) -> MemorySession:
         """A connection of its own to remember on; close it."""
-        return Writer(self.conninfo, group_id)
+        return MemorySession(self.conninfo, group_id)
 
     async def forget(self, group_id: int, *, robot: str | None, tenure: int | None, memory_id: int) -> Revised:
         """Hide a memory until it is restored. NotActiveError, UnknownMemoryError."""

@@ -32,15 +32,48 @@ COMMENT ON COLUMN robotgroups.spaces.name IS 'NULL: the space of one group alone
 
 ALTER TABLE robotgroups.groups
     ADD COLUMN space_id bigint REFERENCES robotgroups.spaces,
-    ADD COLUMN eviction text NOT NULL DEFAULT 'balanced' CHECK (eviction IN ('balanced', 'lru', 'lfu', 'fifo')),
-    ADD COLUMN pinned_tokens integer NOT NULL DEFAULT 0 CHECK (pinned_tokens >= 0),
+    ADD COLUMN shares boolean NOT NULL DEFAULT false,
+    ADD COLUMN eviction text NOT NULL DEFAULT 'balanced',
+    ADD COLUMN pinned_tokens integer NOT NULL DEFAULT 0,
     ADD COLUMN slots integer NOT NULL DEFAULT 0,
+    ADD COLUMN ranking_used integer NOT NULL DEFAULT 0,
     ADD COLUMN embedding jsonb NOT NULL DEFAULT '{"provider": "none"}',
     ADD COLUMN extraction jsonb NOT NULL DEFAULT '{"provider": "none"}',
-    ADD COLUMN expire_after_s bigint CHECK (expire_after_s > 0),
-    ADD COLUMN keep_memories bigint CHECK (keep_memories > 0),
+    ADD COLUMN expire_after_s bigint,
+    ADD COLUMN keep_memories bigint,
     ADD COLUMN previous_login text UNIQUE,
-    ADD COLUMN pruned_to bigint NOT NULL DEFAULT 0;
+    ADD COLUMN pruned_to bigint NOT NULL DEFAULT 0,
+    DROP CONSTRAINT working_memory_within_budget,
+    ADD CONSTRAINT working_memory_within_budget CHECK (working_memory_nodes >= 0 AND working_memory_tokens BETWEEN pinned_tokens AND max_tokens AND pinned_tokens >= 0),
+    DROP CONSTRAINT groups_name_check, DROP CONSTRAINT groups_max_tokens_check, DROP CONSTRAINT groups_retention_check, DROP CONSTRAINT groups_failover_mode_check,
+    DROP CONSTRAINT groups_heartbeat_ms_check, DROP CONSTRAINT groups_active_target_check, DROP CONSTRAINT groups_working_memory_nodes_check,
+    DROP CONSTRAINT groups_check;
+COMMENT ON COLUMN robotgroups.groups.shares IS 'whether its space has a name: other groups may remember there too';
+COMMENT ON COLUMN robotgroups.groups.ranking_used IS 'how many of the group''s ranking (rankings) have left the working set';
+
+-- What a group is declared to be, checked when it is: as constraints, all of it would be read from the catalog and checked with each memory that is remembered.
+CREATE FUNCTION robotgroups.check_group() RETURNS trigger
+LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
+DECLARE v_wrong text := CASE
+    WHEN NEW.name = '' THEN 'name'
+    WHEN NEW.max_tokens < 1 THEN 'max_tokens'
+    WHEN NEW.retention NOT IN ('Retain', 'Delete') THEN 'retention'
+    WHEN NEW.failover_mode NOT IN ('Automatic', 'Manual') THEN 'failover_mode'
+    WHEN NEW.heartbeat_ms < 10 THEN 'heartbeat_ms'
+    WHEN NEW.lease_ms < 3 * NEW.heartbeat_ms THEN 'lease_ms'
+    WHEN NEW.active_target < 0 THEN 'active_target'
+    WHEN NEW.eviction NOT IN ('balanced', 'lru', 'lfu', 'fifo') THEN 'eviction'
+    WHEN NEW.expire_after_s <= 0 THEN 'expire_after_s'
+    WHEN NEW.keep_memories <= 0 THEN 'keep_memories' END;
+BEGIN
+    IF v_wrong IS NOT NULL THEN
+        RAISE EXCEPTION '% of group % cannot be %', v_wrong, NEW.name, to_jsonb(NEW)->v_wrong USING ERRCODE = 'check_violation', CONSTRAINT = 'groups_' || v_wrong || '_check';
+    END IF;
+    RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION robotgroups.check_group() FROM PUBLIC;
+CREATE TRIGGER check_group BEFORE INSERT OR UPDATE OF name, max_tokens, retention, failover_mode, heartbeat_ms, lease_ms, active_target, eviction, expire_after_s, keep_memories
+    ON robotgroups.groups FOR EACH ROW EXECUTE FUNCTION robotgroups.check_group();
 COMMENT ON COLUMN robotgroups.groups.slots IS 'the highest place that the working set has used';
 COMMENT ON COLUMN robotgroups.groups.pruned_to IS 'changes up to this revision are gone: a cache that is further back starts from a snapshot';
 

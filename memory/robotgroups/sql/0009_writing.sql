@@ -69,13 +69,16 @@ $$;
 --   balanced  ln(1 + accesses) + 1 / (1 + hours since the last access): HTM's formula, with its sign right
 --   lru       the last access;  lfu  accesses, then the last access;  fifo  when it came in
 -- No more than p_need candidates are needed: each frees a token at least. plpgsql, for a plan that is kept.
-CREATE FUNCTION robotgroups.least_valuable(
-    p_group bigint, p_policy text, p_need integer, p_spare bigint[], OUT memories bigint[], OUT slots integer[], OUT freed integer)
+-- sums: what is free once each has left. sure: so many of them, from the first on, are less valuable than whatever is going to be remembered later.
+CREATE FUNCTION robotgroups.least_valuable(p_group bigint, p_policy text, p_need integer, p_spare bigint[],
+    OUT memories bigint[], OUT slots integer[], OUT freed integer, OUT sums integer[], OUT sure integer)
 LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 DECLARE v_now double precision := extract(epoch FROM now());
 BEGIN
-    SELECT array_agg(r.memory_id), array_agg(r.slot), sum(r.tokens) INTO memories, slots, freed FROM (
-        SELECT v.memory_id, v.slot, v.tokens, sum(v.tokens) OVER (ORDER BY v.value, v.second, v.memory_id ROWS UNBOUNDED PRECEDING) - v.tokens AS freed_before
+    SELECT array_agg(r.memory_id), array_agg(r.slot), sum(r.tokens), array_agg(r.freed_after), count(*) FILTER (WHERE r.below_new)
+        INTO memories, slots, freed, sums, sure FROM (
+        SELECT v.memory_id, v.slot, v.tokens, sum(v.tokens) OVER (ORDER BY v.value, v.second, v.memory_id ROWS UNBOUNDED PRECEDING)::integer AS freed_after,
+            CASE p_policy WHEN 'balanced' THEN v.value < 1 WHEN 'lfu' THEN v.value = 0 ELSE true END AS below_new
         FROM (
             SELECT w.memory_id, w.slot, w.tokens, CASE p_policy
                     WHEN 'balanced' THEN w.weight + 3600 / (3600 + greatest(v_now - w.accessed_s, 0))
@@ -86,7 +89,41 @@ BEGIN
             FROM working_memory w WHERE w.group_id = p_group AND NOT w.pinned AND w.tokens > 0
                 AND (p_spare = '{}' OR NOT w.memory_id = ANY (p_spare))
             ORDER BY value, second, w.memory_id LIMIT p_need) v) r
-    WHERE r.freed_before < p_need;
+    WHERE r.freed_after - r.tokens < p_need;
+END $$;
+
+-- Who leaves when many are remembered one after the other: ranked once, for a hundred and more to go. It stands for a minute, as the policy saw the working set
+-- then; what has come in since is more valuable. Lost in a crash, it is made again.
+CREATE UNLOGGED TABLE robotgroups.rankings (
+    group_id bigint PRIMARY KEY REFERENCES robotgroups.groups ON DELETE CASCADE,
+    policy text NOT NULL,
+    ranked_at timestamptz NOT NULL,
+    memories bigint[] NOT NULL,
+    slots integer[] NOT NULL,
+    sums integer[] NOT NULL
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+COMMENT ON COLUMN robotgroups.rankings.sums IS 'tokens that are free once each has left; groups.ranking_used says how many have left';
+ALTER TABLE robotgroups.rankings ALTER COLUMN memories SET STORAGE PLAIN, ALTER COLUMN slots SET STORAGE PLAIN, ALTER COLUMN sums SET STORAGE PLAIN,
+    ALTER COLUMN memories SET STATISTICS 0, ALTER COLUMN slots SET STATISTICS 0, ALTER COLUMN sums SET STATISTICS 0;
+
+-- As least_valuable, and keeps who is next (rankings) unless some were spared. used: how many of the ranking leave now; the caller, who holds the group's row, notes it.
+CREATE FUNCTION robotgroups.rank(g robotgroups.groups, p_need integer, p_spare bigint[],
+    OUT memories bigint[], OUT slots integer[], OUT freed integer, OUT used integer)
+LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
+DECLARE v record; v_many integer;
+BEGIN
+    SELECT * INTO v FROM least_valuable(g.id, g.eviction, p_need + 128 * g.working_memory_tokens / greatest(g.working_memory_nodes, 1), p_spare);
+    used := 1;
+    WHILE v.sums[used] < p_need LOOP used := used + 1; END LOOP;
+    freed := v.sums[used]; memories := v.memories[1:used]; slots := v.slots[1:used];
+    v_many := least(v.sure, used + 256);
+    IF p_spare <> '{}' OR v_many <= used THEN
+        DELETE FROM rankings WHERE group_id = g.id;
+    ELSE
+        INSERT INTO rankings AS x VALUES (g.id, g.eviction, now(), v.memories[1:v_many], v.slots[1:v_many], v.sums[1:v_many])
+            ON CONFLICT (group_id) DO UPDATE SET policy = excluded.policy, ranked_at = excluded.ranked_at, memories = excluded.memories, slots = excluded.slots,
+                sums = excluded.sums;
+    END IF;
 END $$;
 
 -- Evicts the least valuable memories until p_need tokens are free; returns how many left. Each is an event of its own.
@@ -169,9 +206,11 @@ CREATE TYPE robotgroups.remember_item AS (
 -- them sees to that. p_items: [{"content", "tokens", "originator", "tags", "metadata", "scope": ["key=value"], "key", "expires_at"}].
 -- Durable when it returns in autocommit (M1). An item that is refused has its SQLSTATE in "error" and does not hinder the others.
 -- What a full working set has to let go is decided once for all of them, and is never one of them; what comes in takes its places.
+-- at: its created_at, if it is new. evicted: who left for it and those that follow, in the revisions before its own. With them a cache needs no reading of the feed.
 -- It is one function with few statements on purpose: each costs more than the work on a memory does.
 CREATE FUNCTION robotgroups.remember_batch(p_group bigint, p_robot text, p_tenure bigint, p_items jsonb)
-RETURNS TABLE (ord integer, id bigint, revision bigint, epoch bigint, created boolean, in_working_memory boolean, error text, message text)
+RETURNS TABLE (ord integer, id bigint, revision bigint, epoch bigint, created boolean, in_working_memory boolean, error text, message text,
+    at timestamptz, evicted bigint[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC'
     -- a plan that was made while the tables were small shall not scan them once they are large
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
@@ -179,17 +218,16 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET tim
 DECLARE
     g groups; v_robot text := p_robot; v_all remember_item[]; v_items remember_item[]; v_enter remember_item[]; v_shared boolean; v_fenced boolean;
     v_errors boolean; v_keys boolean; v_known boolean; v_tagged boolean; v_total bigint; v_room integer; v_at integer := 1; v_end integer;
-    v_held bigint[]; v_gone bigint[]; v_slots integer[]; v_freed integer; v_base bigint; v_entered integer; v_jobs text[];
+    v_held bigint[]; v_gone bigint[]; v_slots integer[]; v_freed integer; v_base bigint; v_entered integer; v_jobs text[]; v_used integer; v_need integer;
 BEGIN
-    SELECT s.name IS NOT NULL INTO v_shared FROM groups x JOIN spaces s ON s.id = x.space_id
-        WHERE x.id = p_group AND session_user IN (x.login, current_user);
-    IF v_shared IS DISTINCT FROM false THEN
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;  -- M1
+    -- what mostly is so: a group with a space of its own, and its own login
+    SELECT x.* INTO g FROM groups x WHERE x.id = p_group AND session_user IN (x.login, current_user) AND NOT x.shares FOR NO KEY UPDATE;
+    v_shared := NOT FOUND;
+    IF v_shared THEN
         PERFORM assert_may_use(p_group);
         g := lock_memory(p_group);
-        v_shared := EXISTS (SELECT FROM spaces s WHERE s.id = g.space_id AND s.name IS NOT NULL);
-    ELSE
-        IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;  -- M1
-        SELECT * INTO g FROM groups x WHERE x.id = p_group FOR NO KEY UPDATE;
+        v_shared := g.shares;
     END IF;
     IF p_tenure IS NULL THEN v_robot := fence(p_group, p_robot, p_tenure); END IF;
     v_room := g.max_tokens - g.pinned_tokens;
@@ -219,7 +257,7 @@ BEGIN
         -- what was acknowledged before is answered again, even when its originator has left meanwhile
         RETURN QUERY SELECT x.ord, k.memory_id, k.revision, k.epoch, k.created, k.in_working_memory,
                 CASE WHEN k.content_hash <> x.hash THEN 'RG008' END,
-                CASE WHEN k.content_hash <> x.hash THEN format('idempotency key %s was used with other content', x.key) END
+                CASE WHEN k.content_hash <> x.hash THEN format('idempotency key %s was used with other content', x.key) END, NULL::timestamptz, NULL::bigint[]
             -- OFFSET 0: each key by itself, whatever plan was made while the group had none
             FROM unnest(v_all) x CROSS JOIN LATERAL (SELECT * FROM idempotency_keys y WHERE y.group_id = p_group AND y.key = x.key OFFSET 0) k;
         IF FOUND THEN
@@ -229,7 +267,7 @@ BEGIN
         END IF;
     END IF;
     IF v_errors THEN
-        RETURN QUERY SELECT x.ord, NULL::bigint, NULL::bigint, NULL::bigint, NULL::boolean, NULL::boolean, x.error, x.message
+        RETURN QUERY SELECT x.ord, NULL::bigint, NULL::bigint, NULL::bigint, NULL::boolean, NULL::boolean, x.error, x.message, NULL::timestamptz, NULL::bigint[]
             FROM unnest(v_all) x WHERE x.error IS NOT NULL;
         p_items := NULL;
         v_all := ARRAY(SELECT x FROM unnest(v_all) x WHERE x.error IS NULL ORDER BY x.ord);
@@ -246,7 +284,7 @@ BEGIN
             v_items := v_all[v_at:v_end]; v_enter := v_items;
             IF v_entered > v_room THEN v_enter := '{}'; v_entered := 0; END IF;
         END IF;
-        v_at := v_end + 1; v_held := '{}'; v_gone := '{}'; v_slots := '{}'; v_freed := 0;
+        v_at := v_end + 1; v_held := '{}'; v_gone := '{}'; v_slots := '{}'; v_freed := 0; v_used := g.ranking_used;
         IF v_known THEN
             UPDATE memories m SET remember_count = m.remember_count + 1, remembered_at = now(), forgotten_at = NULL,
                     tags = (SELECT coalesce(array_agg(DISTINCT t ORDER BY t), '{}') FROM unnest(m.tags || i.tags) t),
@@ -261,7 +299,16 @@ BEGIN
                 FROM unnest(v_enter) i WHERE NOT i.id = ANY (v_held);
         END IF;
         IF g.working_memory_tokens + v_entered > g.max_tokens THEN
-            SELECT * INTO v_gone, v_slots, v_freed FROM least_valuable(p_group, g.eviction, g.working_memory_tokens + v_entered - g.max_tokens, v_held);
+            v_need := g.working_memory_tokens + v_entered - g.max_tokens;
+            -- by the ranking, if it still stands: none of those who leave was accessed, pinned, changed or taken out since
+            SELECT r.memories[v_used + 1:e.i], r.slots[v_used + 1:e.i], r.sums[e.i] - b.sum, e.i INTO v_gone, v_slots, v_freed, v_used
+                FROM rankings r, LATERAL (SELECT CASE WHEN v_used > 0 THEN r.sums[v_used] ELSE 0 END) b(sum),
+                    LATERAL (SELECT s.i FROM generate_series(v_used + 1, cardinality(r.sums)) s(i) WHERE r.sums[s.i] - b.sum >= v_need LIMIT 1) e
+                WHERE r.group_id = p_group AND v_held = '{}' AND r.policy = g.eviction AND r.ranked_at BETWEEN now() - interval '1 minute' AND now()
+                    AND (SELECT (count(*), sum(w.tokens)) = (e.i - v_used, r.sums[e.i] - b.sum) FROM working_memory w
+                        WHERE w.group_id = p_group AND w.slot = ANY (r.slots[v_used + 1:e.i]) AND w.memory_id = ANY (r.memories[v_used + 1:e.i]) AND NOT w.pinned
+                            AND w.last_accessed_at <= r.ranked_at);
+            IF NOT FOUND THEN SELECT n.* INTO v_gone, v_slots, v_freed, v_used FROM rank(g, v_need, v_held) n; END IF;
         END IF;
         v_base := g.revision + cardinality(v_gone);
         WITH stored AS (
@@ -288,7 +335,7 @@ BEGIN
         END IF;
         UPDATE groups x SET revision = v_base + cardinality(v_items), working_memory_nodes = g.working_memory_nodes - cardinality(v_gone) + cardinality(v_enter),
             working_memory_tokens = g.working_memory_tokens - v_freed + v_entered,
-            slots = g.slots + greatest(cardinality(v_enter) - cardinality(v_slots), 0) WHERE x.id = p_group RETURNING * INTO g;
+            slots = g.slots + greatest(cardinality(v_enter) - cardinality(v_slots), 0), ranking_used = v_used WHERE x.id = p_group;
         IF v_known THEN
             INSERT INTO changes (group_id, revision, kind, epoch, memory_id, robot, payload)
                 SELECT p_group, v_base + i.place, CASE WHEN i.id = ANY (v_held) THEN 'updated' ELSE 'added' END, g.epoch, i.id, i.originator, memory_json(m, w)
@@ -309,8 +356,11 @@ BEGIN
                 WHERE NOT i.known OR k.kind = 'relate'
                 ON CONFLICT (memory_id, kind) DO NOTHING;
         END IF;
-        RETURN QUERY SELECT i.ord, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room OR i.id = ANY (v_held), NULL::text, NULL::text
+        RETURN QUERY SELECT i.ord, i.id, v_base + i.place, g.epoch, NOT i.known, i.tokens <= v_room OR i.id = ANY (v_held), NULL::text, NULL::text,
+                CASE WHEN NOT i.known THEN now() END, CASE WHEN i.place = 1 THEN v_gone END
             FROM unnest(v_items) WITH ORDINALITY i(ord, content, tokens, originator, tags, metadata, scope, key, expires_at, hash, id, known, error, message, place);
+        g.revision := v_base + cardinality(v_items);
+        IF v_at <= cardinality(v_all) THEN SELECT x.* INTO g FROM groups x WHERE x.id = p_group; END IF;
     END LOOP;
     IF v_at > 1 THEN PERFORM announce(p_group, g.revision); END IF;
 END $$;
@@ -440,6 +490,7 @@ BEGIN
         END IF;
         IF w.memory_id IS NULL THEN PERFORM enter_working_memory(p_group, v_id, v_robot, 'added'); END IF;
         UPDATE working_memory SET pinned = p_pinned WHERE group_id = p_group AND memory_id = v_id RETURNING * INTO w;
+        DELETE FROM rankings WHERE group_id = p_group;
         UPDATE groups SET pinned_tokens = pinned_tokens + CASE WHEN p_pinned THEN m.tokens ELSE -m.tokens END WHERE id = p_group;
         revision := append_change(p_group, 'updated', v_id, v_robot, memory_json(m, w));
         changed := changed + 1;

@@ -56,8 +56,8 @@ BEGIN
         PERFORM pg_advisory_xact_lock(hashtextextended(p_cluster || ' ' || p_namespace_uid || ' ' || p_name, 5248));
         SELECT id INTO v_id FROM groups WHERE cluster = p_cluster AND namespace_uid = p_namespace_uid AND name = p_name;
         IF NOT FOUND THEN
-            INSERT INTO groups (cluster, namespace_uid, name, space_id)
-                VALUES (p_cluster, p_namespace_uid, p_name, space_named(p_cluster, p_namespace_uid, v_space)) RETURNING id INTO v_id;
+            INSERT INTO groups (cluster, namespace_uid, name, space_id, shares)
+                VALUES (p_cluster, p_namespace_uid, p_name, space_named(p_cluster, p_namespace_uid, v_space), v_space IS NOT NULL) RETURNING id INTO v_id;
         END IF;
     END IF;
     g := lock_memory(v_id);

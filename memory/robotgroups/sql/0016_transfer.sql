@@ -281,6 +281,7 @@ LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS 
 DECLARE i import_item; g groups; m memories; w working_memory;
 BEGIN
     entered := 0; no_room := 0;
+    DELETE FROM rankings WHERE group_id = p_group;
     FOREACH i IN ARRAY p_items LOOP
         CONTINUE WHEN NOT i.id = ANY (p_wanted);
         SELECT * INTO m FROM memories WHERE id = i.id;

@@ -110,11 +110,11 @@ async def _fill(dsn: str, name: str, texts: list[str], updated: int | None) -> N
     async with await Store.open(dsn) as store:
         group_id = await store.ensure_group(GroupKey("local", "default", name), GroupSettings())
         await store.reconcile_members(group_id, ["a"], [])
-        writer = store.writer(group_id)
+        writer = store.session(group_id)
         ids = []
         for at in range(0, len(texts), 1000):
             items = items_of([NewMemory(text, tags=["t"]) for text in texts[at : at + 1000]], "cl100k_base")
-            ids += [done.id for done in await writer.remember(None, None, items)]  # type: ignore[union-attr]
+            ids += [done.id for done in (await writer.remember(None, None, items)).outcomes]  # type: ignore[union-attr]
         await writer.close()
         if updated is not None:
             patch = Patch.checked(texts[updated] + ", again")

@@ -66,7 +66,7 @@ class Group:
         while not task.done():
             task.cancel()  # again and again: before Python 3.12 asyncio.wait_for can swallow it
             await asyncio.wait([task], timeout=0.1)
-        await robot._writer.close()
+        await robot._session.close()
 
         async def dead() -> bool:
             return not (await self.robot(robot.name)).live

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import anyio
@@ -12,9 +13,9 @@ from psycopg.rows import namedtuple_row
 from robotgroups.cache import Cache
 from robotgroups.check import check
 from robotgroups.errors import NotActiveError
-from robotgroups.models import ChangeKind, GroupSettings, Snapshot
+from robotgroups.memory_session import MemorySession
+from robotgroups.models import Change, ChangeKind, GroupSettings, Memory, Snapshot
 from robotgroups.remembering import Item, NewMemory, item_of
-from robotgroups.writer import Writer
 
 from .conftest import KEY, Group
 
@@ -108,7 +109,7 @@ async def test_m2_keys_answer_as_the_first_time_and_conflict_by_themselves(group
     again = await remembered(
         group, [{"content": "three", "key": "k3"}, {"content": "two", "key": "k2"}, {"content": "other", "key": "k1"}]
     )
-    assert again[1][1:] == first[1][1:]
+    assert again[1][1:8] == first[1][1:8]
     assert [(r.error, r.created) for r in again] == [(None, True), (None, True), ("RG008", True)]
     assert again[2].message == "idempotency key k1 was used with other content"
     assert [m.content for m in (await group.store.snapshot(group.id)).working_memory] == ["one", "two", "three"]
@@ -180,16 +181,16 @@ async def test_places_of_the_working_set_are_used_again(group: Group) -> None:
 
 async def test_a_writer_finds_out_that_its_connection_was_ended_and_takes_another(group: Group) -> None:
     await group.arrive("a")
-    writer = Writer(group.store.conninfo, group.id)
+    writer = MemorySession(group.store.conninfo, group.id)
     items = [item_of(NewMemory(f"memory {i}"), "cl100k_base") for i in range(3)]
     try:
-        (first,) = await writer.remember("a", 1, items[:1])
+        (first,) = (await writer.remember("a", 1, items[:1])).outcomes
         assert writer._connection is not None
         ended = writer._connection
         await group.sql("SELECT pg_terminate_backend(%s)", ended.info.backend_pid)
         with anyio.fail_after(5):
             await anyio.wait_readable(ended.pgconn.socket)
-        outcomes = await writer.remember("a", 1, items[1:])
+        outcomes = (await writer.remember("a", 1, items[1:])).outcomes
     finally:
         await writer.close()
     assert not isinstance(first, Exception)
@@ -198,15 +199,47 @@ async def test_a_writer_finds_out_that_its_connection_was_ended_and_takes_anothe
 
 async def test_a_writer_raises_the_fence_for_the_whole_batch(group: Group) -> None:
     await group.arrive("a")
-    writer = Writer(group.store.conninfo, group.id)
+    writer = MemorySession(group.store.conninfo, group.id)
     item: Item = item_of(NewMemory("x"), "cl100k_base")
     try:
         with pytest.raises(NotActiveError) as refused:
             await writer.remember("b", 1, [item])
         assert refused.value.active == ("a",)
-        assert not isinstance((await writer.remember("a", 1, [item]))[0], Exception)
+        assert not isinstance((await writer.remember("a", 1, [item])).outcomes[0], Exception)
     finally:
         await writer.close()
+
+
+async def test_m5_what_a_session_tells_of_its_own_remembering_is_what_the_feed_tells(group: Group) -> None:
+    await group.arrive("a")
+    session = MemorySession(group.store.conninfo, group.id)
+    texts = [NewMemory("x" * 40 * n, ["t:u"], scope={"user": "u"}, originator="b" if n % 2 else None) for n in (1, 2)]
+    ends = NewMemory("ends", expires_at=datetime(2100, 1, 1, 12, tzinfo=timezone(timedelta(hours=2))), key="k")
+    large = NewMemory("word " * 200)
+    cache = Cache(await group.store.snapshot(group.id))
+    try:
+        for memories in ([*texts, ends, large], [NewMemory(f"memory {n} " + "and " * 20) for n in range(9)]):
+            written = await session.remember("a", 1, [item_of(m, "cl100k_base") for m in memories])
+            feed = await session.changes(cache.revision, 1000)
+            assert [change_told(c) for c in written.changes] == [change_told(c) for c in feed]
+            assert written.revision == feed[-1].revision
+            for change in written.changes:
+                cache.apply(change)
+            assert list(cache.memories.values()) == list((await group.store.snapshot(group.id)).working_memory)
+        assert ChangeKind.EVICTED in {c.kind for c in feed}
+        # of what only the feed tells, nothing is told: numbers as jsonb writes them, what was there before
+        numbers = [item_of(NewMemory("numbers", metadata={"n": 1e300}), "cl100k_base")]
+        assert (await session.remember("a", 1, numbers)).changes == []
+        again = await session.remember("a", 1, [item_of(m, "cl100k_base") for m in (NewMemory("new"), large)])
+        assert [(c.kind, c.revision) for c in again.changes] == [(ChangeKind.ADDED, again.revision - 1)]
+        assert again.revision == (await group.store.status(group.id)).revision
+    finally:
+        await session.close()
+
+
+def change_told(change: Change) -> tuple[Any, ...]:
+    memory = Memory.from_json(change.payload) if change.payload else None
+    return change.revision, change.kind, change.epoch, change.memory_id, change.robot, memory, change.created_at
 
 
 async def test_pinned_memories_are_neither_evicted_nor_cleared_and_bound_the_rest(group: Group) -> None:
@@ -254,7 +287,7 @@ async def test_m4_a_pinned_memory_without_room_beside_what_is_pinned_counts_once
     counted = "SELECT working_memory_nodes, working_memory_tokens, pinned_tokens FROM robotgroups.groups WHERE id = %s"
     assert await group.sql(counted, group.id) == [(2, 90, 90)]
     assert (again.id, again.created, again.in_working_memory) == (large.id, False, True)
-    assert await remembered(group, [{"content": "large", "tokens": 60, "key": "k"}]) == [again]
+    assert await remembered(group, [{"content": "large", "tokens": 60, "key": "k"}]) == [again._replace(evicted=None)]
     # among others, each of which has to fit beside both
     rows = await remembered(
         group,

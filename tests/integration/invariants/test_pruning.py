@@ -102,7 +102,8 @@ async def test_a_row_of_many_stays_until_its_last_change_is_pruned(group: Group)
 
 async def test_a_cache_that_is_too_far_back_starts_from_a_snapshot(group: Group) -> None:
     await group.arrive("a")
-    replica = Replica(group.store, group.id)
+    session = group.store.session(group.id)
+    replica = Replica(group.store, group.id, session)
     await replica.catch_up()
     for n in range(9):
         await group.remember(f"{n}", 30)
@@ -119,6 +120,7 @@ async def test_a_cache_that_is_too_far_back_starts_from_a_snapshot(group: Group)
     assert replica.cache.revision == truth.revision + 1  # it goes on by the feed
     with pytest.raises(PrunedError):
         await anext(replica.events(1))
+    await session.close()
 
 
 async def test_pruning_waits_for_no_writer_that_erases_and_makes_none_wait(group: Group) -> None:

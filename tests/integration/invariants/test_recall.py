@@ -25,9 +25,10 @@ class Library:
         self.model = model
 
     async def remember(self, content: str, vector: Sequence[float] | None = None, **more: Any) -> int:
-        writer = self.group.store.writer(self.group.id)
+        writer = self.group.store.session(self.group.id)
         try:
-            (done,) = await writer.remember("a", 1, [item_of(NewMemory(content, **more), "cl100k_base")])
+            item = item_of(NewMemory(content, **more), "cl100k_base")
+            (done,) = (await writer.remember("a", 1, [item])).outcomes
         finally:
             await writer.close()
         assert not isinstance(done, Exception)

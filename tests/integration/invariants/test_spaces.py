@@ -24,9 +24,10 @@ async def make(store: Store, name: str, space: str | None, namespace: str = "def
 
 
 async def remember(store: Store, group_id: int, content: str, **scope: str) -> int:
-    writer = store.writer(group_id)
+    writer = store.session(group_id)
     try:
-        (done,) = await writer.remember(None, None, [item_of(NewMemory(content, scope=scope), "cl100k_base")])
+        written = await writer.remember(None, None, [item_of(NewMemory(content, scope=scope), "cl100k_base")])
+        (done,) = written.outcomes
     finally:
         await writer.close()
     assert not isinstance(done, Exception)

@@ -295,7 +295,7 @@ async def test_the_second_wall_were_tables_granted_only_own_rows_are_seen_and_no
             assert (await scene.attacker.execute(statement.format(name, column).encode())).rowcount == 0
         with pytest.raises(psycopg.Error):
             await scene.try_(f"INSERT INTO robotgroups.{name} DEFAULT VALUES")
-    assert {name for name, count in seen.items() if not count} == {"migrations", "failovers", "presence"}
+    assert {name for name, count in seen.items() if not count} == {"migrations", "failovers", "presence", "rankings"}
     assert (seen["migrations"], seen["groups"], seen["memories"]) == (0, 1, 3)
     with pytest.raises(REFUSED, match="violates row-level security"):
         await scene.try_("INSERT INTO robotgroups.robots (group_id, name, ordinal, declared_role, role, tenure) "

@@ -83,7 +83,7 @@ async def test_a_round_that_takes_long_keeps_no_group_waiting(own_bench: OwnBenc
         await bench.until_children("team", ["first", "second"])
 
         async def told() -> bool:
-            return (await bench.status("team"))["active"] == ["first", "second"]
+            return bool((await bench.status("team"))["active"] == ["first", "second"])
 
         await eventually(told)
         assert await stuck()

@@ -33,10 +33,10 @@ class World:
 
     async def remember(self, group_id: int, *memories: NewMemory | str) -> list[int]:
         """Remember; the ids."""
-        writer = self.store.writer(group_id)
+        writer = self.store.session(group_id)
         try:
             items = items_of([m if isinstance(m, NewMemory) else NewMemory(m) for m in memories], "cl100k_base")
-            return [done.id for done in await writer.remember(None, None, items)]  # type: ignore[union-attr]
+            return [done.id for done in (await writer.remember(None, None, items)).outcomes]  # type: ignore[union-attr]
         finally:
             await writer.close()
 

@@ -1,0 +1,123 @@
+"""The one connection on which a robot remembers and reads the feed: kept open, statements prepared, checked before use.
+
+A pool would ask Postgres whether the connection stands each time it is lent, which costs a round trip. Here a look at
+the socket does: an idle connection on which something can be read has been ended by the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from robotgroups import errors
+from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler, unread
+from robotgroups.models import Change, ChangeKind, Remembered
+from robotgroups.remembering import Item, Kept, changes_of
+
+Outcome = Remembered | Exception
+_CHANGES = b"SELECT * FROM robotgroups.changes_after(%s, %s::bigint, %s)"
+_REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An outcome for each item, in order; and what the feed tells of them, from the first revision on.
+
+    ``revision`` is the group's after them, 0 when there is none. ``changes`` end before it when the feed tells more
+    than is known here.
+    """
+
+    outcomes: Sequence[Outcome]
+    changes: Sequence[Change]
+    revision: int
+
+
+class MemorySession:
+    """Remembers batches for one group and reads its feed, one at a time; ``close`` it."""
+
+    def __init__(self, conninfo: str, group_id: int) -> None:
+        self._conninfo = conninfo
+        self._group_id = group_id
+        self._connection: Connection | None = None
+        self._free = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Connect, before the first batch has to wait for it. MemoryUnavailableError, PoolerError."""
+        async with our_errors():
+            await self._connected()
+
+    async def remember(self, robot: str | None, tenure: int | None, items: Sequence[Item]) -> Written:
+        """Remember items in one transaction, durable at return (M1).
+
+        ``tenure`` None is for the owner, and writes for the first active robot.
+
+        Raises:
+            NotActiveError: the fence (R2); NoActiveRobotError, NotPermittedError.
+            MemoryUnavailableError: nobody knows whether it was done.
+
+        """
+        text = f"[{','.join(item.json for item in items)}]"
+        async with self._free, our_errors():
+            rows = await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
+        outcomes: list[Outcome] = [errors.MemoryUnavailableError("Postgres gave no outcome")] * len(items)
+        kept = []
+        for place, memory_id, revision, epoch, created, in_working_memory, code, message, at, evicted in rows:
+            if code is not None:
+                outcomes[place - 1] = error_of(code, message)
+                continue
+            item = items[place - 1]
+            outcomes[place - 1] = Remembered(memory_id, revision, epoch, created, in_working_memory, item.tokens)
+            kept.append(Kept(item, memory_id, revision, epoch, in_working_memory, at, evicted or ()))
+        return Written(outcomes, changes_of(kept, robot), max((k.revision for k in kept), default=0))
+
+    async def changes(self, after: int, limit: int) -> list[Change]:
+        """Events after a revision, in order, at most ``limit``.
+
+        Raises:
+            PrunedError, UnknownGroupError, NotPermittedError; MemoryUnavailableError: also by another connection.
+
+        """
+        async with self._free, our_errors():
+            try:
+                rows = await self._fetch(_CHANGES, (self._group_id, after, limit))
+            except psycopg.OperationalError:  # ended just now; to read again does no harm
+                await self.close()
+                rows = await self._fetch(_CHANGES, (self._group_id, after, limit))
+        return [
+            Change(revision, ChangeKind(kind), epoch, memory_id, robot, payload, created_at)
+            for _, revision, kind, epoch, memory_id, robot, payload, created_at, _ in rows
+        ]
+
+    async def _fetch(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:
+        connection = await self._connected()
+        try:
+            cursor = await connection.execute(statement, arguments, prepare=True)
+            return await cursor.fetchall()
+        except BaseException:
+            # cancelled in the middle, or broken: its state is not known
+            if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+                await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is not None and (self._connection.closed or unread(self._connection)):
+            await self.close()
+        if self._connection is None:
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+            try:
+                await refuse_pooler(connection)
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
+        return self._connection

@@ -1,7 +1,9 @@
 """Who leaves a full working set: Postgres chooses as ``robotgroups.eviction`` says, under every policy."""
 
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from robotgroups.eviction import Place, least_valuable
 from robotgroups.models import Eviction, GroupSettings
+from robotgroups.updating import Patch
 
 from .conftest import KEY, Group
 
@@ -116,3 +119,55 @@ async def test_a_group_evicts_by_its_own_policy(group: Group, policy: Eviction, 
     await group.remember("fourth", 10)
     held = {m.content for m in (await group.store.snapshot(group.id)).working_memory}
     assert {"first", "second", "third", "fourth"} - held == {leaves}
+
+
+PLACES = """
+SELECT memory_id, tokens, added_at, last_accessed_at, access_count, pinned FROM robotgroups.working_memory
+ORDER BY memory_id
+"""
+RANKED = (
+    "SELECT ranked_at, cardinality(memories), (SELECT ranking_used FROM robotgroups.groups) FROM robotgroups.rankings"
+)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("policy", list(Eviction))
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_ranking_that_was_made_before_chooses_as_one_made_now(
+    group: Group, policy: Eviction, seed: int
+) -> None:
+    """Each of many evictions, among accesses, pins, growth, losses and returns that make the ranking wrong."""
+    chosen = random.Random(seed)
+    await group.store.ensure_group(KEY, GroupSettings(max_tokens=400, eviction=policy))
+    await group.arrive("a")
+    said: dict[str, Any] = {"robot": "a", "tenure": 1}
+    ids = [(await group.remember(f"memory {n}", 10)).id for n in range(40)]
+    await group.sql(
+        "UPDATE robotgroups.working_memory SET last_accessed_at = now() - make_interval(mins => memory_id::int)"
+    )
+    made = set()
+    for n in range(150):
+        one = chosen.choice(ids)
+        match chosen.choice(["access", "pin", "forget", "restore", "grow", *["remember"] * 15]):
+            case "access":
+                await group.store.into_working_memory(group.id, **said, memory_ids=[one])
+            case "pin":
+                await group.store.pin(group.id, **said, memory_ids=[one], pinned=n % 3 == 0)
+            case "forget":
+                await group.store.forget(group.id, **said, memory_id=one)
+            case "restore":
+                await group.store.restore(group.id, **said, memory_id=one)
+            case "grow":
+                patch = Patch.checked(content=f"what has grown into something longer {n} {one}")
+                await group.store.update(group.id, **said, memory_id=one, patch=patch, tokenizer="cl100k_base")
+            case "remember":
+                places = [Place(*row) for row in await group.sql(PLACES)]
+                tokens = chosen.choice([5, 10, 25])
+                need = sum(p.tokens for p in places) + tokens - 400
+                expected = least_valuable(places, policy, need, datetime.now(UTC)) if need > 0 else []
+                done = await group.remember(f"another {n}", tokens)
+                ids.append(done.id)
+                held = {row[0] for row in await group.sql(PLACES)}
+                assert {p.memory_id for p in places} - held == set(expected), n
+                made.update(await group.sql(RANKED))
+    assert len({at for at, *_ in made}) < len({(at, used) for at, _, used in made})  # one served several times

@@ -92,7 +92,7 @@ BEGIN
     WHERE r.freed_after - r.tokens < p_need;
 END $$;
 
--- Who leaves when many are remembered one after the other: ranked once, for a hundred and more to go. It stands for a minute, as the policy saw the working set
+-- Who leaves when many are remembered one after the other: ranked once, for two hundred and more to go. It stands for a minute, as the policy saw the working set
 -- then; what has come in since is more valuable. Lost in a crash, it is made again.
 CREATE UNLOGGED TABLE robotgroups.rankings (
     group_id bigint PRIMARY KEY REFERENCES robotgroups.groups ON DELETE CASCADE,
@@ -106,21 +106,20 @@ COMMENT ON COLUMN robotgroups.rankings.sums IS 'tokens that are free once each h
 ALTER TABLE robotgroups.rankings ALTER COLUMN memories SET STORAGE PLAIN, ALTER COLUMN slots SET STORAGE PLAIN, ALTER COLUMN sums SET STORAGE PLAIN,
     ALTER COLUMN memories SET STATISTICS 0, ALTER COLUMN slots SET STATISTICS 0, ALTER COLUMN sums SET STATISTICS 0;
 
--- As least_valuable, and keeps who is next (rankings) unless some were spared. used: how many of the ranking leave now; the caller, who holds the group's row, notes it.
-CREATE FUNCTION robotgroups.rank(g robotgroups.groups, p_need integer, p_spare bigint[],
-    OUT memories bigint[], OUT slots integer[], OUT freed integer, OUT used integer)
+-- As least_valuable, and keeps who is next (rankings), unless some were spared. The caller holds the group's row, and notes in it that none of these has left.
+CREATE FUNCTION robotgroups.rank(g robotgroups.groups, p_need integer, p_spare bigint[], OUT memories bigint[], OUT slots integer[], OUT freed integer)
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
-DECLARE v record; v_many integer;
+DECLARE v record; v_now integer := 1; v_last integer;
 BEGIN
-    SELECT * INTO v FROM least_valuable(g.id, g.eviction, p_need + 128 * g.working_memory_tokens / greatest(g.working_memory_nodes, 1), p_spare);
-    used := 1;
-    WHILE v.sums[used] < p_need LOOP used := used + 1; END LOOP;
-    freed := v.sums[used]; memories := v.memories[1:used]; slots := v.slots[1:used];
-    v_many := least(v.sure, used + 256);
-    IF p_spare <> '{}' OR v_many <= used THEN
+    SELECT * INTO v FROM least_valuable(g.id, g.eviction, p_need + 200 * g.working_memory_tokens / greatest(g.working_memory_nodes, 1), p_spare);
+    WHILE v.sums[v_now] < p_need LOOP v_now := v_now + 1; END LOOP;
+    freed := v.sums[v_now]; memories := v.memories[:v_now]; slots := v.slots[:v_now];
+    v_last := least(v.sure, v_now + 256);
+    IF p_spare <> '{}' OR v_last <= v_now THEN
         DELETE FROM rankings WHERE group_id = g.id;
     ELSE
-        INSERT INTO rankings AS x VALUES (g.id, g.eviction, now(), v.memories[1:v_many], v.slots[1:v_many], v.sums[1:v_many])
+        INSERT INTO rankings AS x VALUES (g.id, g.eviction, now(), v.memories[v_now + 1:v_last], v.slots[v_now + 1:v_last],
+                ARRAY(SELECT s - freed FROM unnest(v.sums[v_now + 1:v_last]) s))
             ON CONFLICT (group_id) DO UPDATE SET policy = excluded.policy, ranked_at = excluded.ranked_at, memories = excluded.memories, slots = excluded.slots,
                 sums = excluded.sums;
     END IF;
@@ -308,7 +307,10 @@ BEGIN
                     AND (SELECT (count(*), sum(w.tokens)) = (e.i - v_used, r.sums[e.i] - b.sum) FROM working_memory w
                         WHERE w.group_id = p_group AND w.slot = ANY (r.slots[v_used + 1:e.i]) AND w.memory_id = ANY (r.memories[v_used + 1:e.i]) AND NOT w.pinned
                             AND w.last_accessed_at <= r.ranked_at);
-            IF NOT FOUND THEN SELECT n.* INTO v_gone, v_slots, v_freed, v_used FROM rank(g, v_need, v_held) n; END IF;
+            IF NOT FOUND THEN
+                SELECT n.* INTO v_gone, v_slots, v_freed FROM rank(g, v_need, v_held) n;
+                v_used := 0;
+            END IF;
         END IF;
         v_base := g.revision + cardinality(v_gone);
         WITH stored AS (
@@ -317,9 +319,10 @@ BEGIN
                 SELECT i.id, g.space_id, p_group, i.content, i.hash, i.originator, i.tokens, i.tags, i.metadata, i.scope, i.expires_at
                 FROM unnest(v_items) i WHERE NOT i.known),
         placed AS (
-            UPDATE working_memory w SET memory_id = v_enter[p.n].id, tokens = v_enter[p.n].tokens, keeper = v_enter[p.n].originator,
-                    added_at = now(), access_count = 0, last_accessed_at = now(), pinned = false
-                FROM unnest(v_slots) WITH ORDINALITY p(slot, n) WHERE w.group_id = p_group AND w.slot = p.slot AND p.n <= cardinality(v_enter)),
+            -- no join: a plan made while the working set was small would read all of it for each
+            UPDATE working_memory w SET memory_id = v_enter[array_position(v_slots, w.slot)].id, tokens = v_enter[array_position(v_slots, w.slot)].tokens,
+                    keeper = v_enter[array_position(v_slots, w.slot)].originator, added_at = now(), access_count = 0, last_accessed_at = now(), pinned = false
+                WHERE w.group_id = p_group AND w.slot = ANY (v_slots[:cardinality(v_enter)])),
         logged AS (
             INSERT INTO changes (group_id, revision, kind, epoch, memory_ids, robot, payload)
                 SELECT p_group, v_base, 'evicted', g.epoch, v_gone, NULL, '{}' WHERE v_gone <> '{}'

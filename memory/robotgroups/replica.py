@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from robotgroups.cache import Cache, GapError
 from robotgroups.errors import MemoryUnavailableError, PrunedError, ReplacedError
@@ -36,7 +36,7 @@ class Replica:
     ) -> None:
         self.cache = Cache.empty()
         self.warm = False
-        self.stats = SyncStats()
+        self._nodes_synced = self._evictions_synced = self._heard = 0
         self.announced = 0  # the highest revision that Postgres has told of
         self.acknowledged = 0  # the highest revision that a write through this robot was given
         self.reported = 0  # the revision that Postgres knows to be applied
@@ -50,6 +50,11 @@ class Replica:
         self._endpoints: dict[str, str] = {}
         self._located: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
+
+    @property
+    def stats(self) -> SyncStats:
+        """What it has taken in so far."""
+        return SyncStats(self._nodes_synced, self._evictions_synced, self._heard)
 
     @property
     def behind(self) -> bool:
@@ -71,7 +76,7 @@ class Replica:
     def hear(self, revisions: Sequence[int]) -> bool:
         """Take note of announcements; whether one of them was of something else than what this robot has written."""
         self.announced = max(self.announced, *revisions)
-        self.stats = replace(self.stats, notifications_received=self.stats.notifications_received + len(revisions))
+        self._heard += len(revisions)
         others = False
         for revision in revisions:
             if revision in self._own:
@@ -116,7 +121,7 @@ class Replica:
             MemoryUnavailableError, UnknownGroupError.
 
         """
-        before = self.stats.nodes_synced
+        before = self._nodes_synced
         try:
             if not self.warm:
                 await self._from_snapshot()
@@ -130,7 +135,7 @@ class Replica:
             self._endpoints = {r.name: r.endpoint for r in status.robots}
             self._located = self.cache.named(Role.ACTIVE)
         await self.wake()
-        return self.stats.nodes_synced - before
+        return self._nodes_synced - before
 
     async def _from_changes(self) -> None:
         while True:
@@ -152,9 +157,9 @@ class Replica:
     def _apply(self, change: Change) -> None:
         self.cache.apply(change)
         if change.kind in {ChangeKind.ADDED, ChangeKind.RESTORED}:
-            self.stats = replace(self.stats, nodes_synced=self.stats.nodes_synced + 1)
+            self._nodes_synced += 1
         elif change.kind is ChangeKind.EVICTED:
-            self.stats = replace(self.stats, evictions_synced=self.stats.evictions_synced + 1)
+            self._evictions_synced += 1
         if (change.kind is ChangeKind.FORGOTTEN or change.erased) and change.memory_id is not None:
             self._forget(change.memory_id)
 

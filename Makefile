@@ -9,6 +9,8 @@ VENV ?= .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export PYTHONPATH := hack:hack/local-cluster
+# Compiled code is kept: tests start hundreds of processes, and to compile all that one imports takes seconds.
+export PYTHONDONTWRITEBYTECODE :=
 CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot cli/robotgroups_cli hack tests $(wildcard examples) $(wildcard benchmarks)
 PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
 # These tests wait more than they work: three at a time on two cores, each with servers of its own.

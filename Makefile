@@ -15,8 +15,8 @@ CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot cli/r
 # Tracing doubles what pure tests take: COVER=1 asks for it.
 COVER ?=
 PYTEST := $(PYTHON_IN_VENV) -m pytest $(if $(COVER),--cov --cov-report=) $(PYTEST_ARGS)
-# These tests wait more than they work: three at a time on two cores, each with servers of its own.
-PARALLEL := -n 6 --dist loadfile
+# These tests work and wait in turn: two at a time on one core, each with servers of its own.
+PARALLEL := -n 4 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
 BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
@@ -79,7 +79,7 @@ integration: venv programs ## tests on Postgres (embedded 18, then Debian's 17) 
 	@mkdir -p $(COVERAGE)
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) $(PARALLEL) tests/integration tests/migration tests/chart tests/benchmarks
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
-	  $(PYTEST) $(PARALLEL) tests/integration/invariants tests/integration/engine tests/migration
+	  $(PYTEST) $(PARALLEL) tests/integration/invariants $(addprefix tests/integration/engine/test_,life.py sync.py) tests/migration
 
 e2e: LOCAL_MODEL := 1
 e2e: load ## tests on the cluster

@@ -7,6 +7,7 @@ Which one: ROBOTGROUPS_TEST_POSTGRES=18 (default) or 17 starts an embedded serve
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from databases import Databases, with_changes
 from hypothesis import settings
 from postgres_server import OWNER, PostgresServer
 from psycopg import conninfo
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # How long an example takes says nothing on a machine that does other things, too.
 settings.register_profile("untimed", deadline=None)
@@ -75,3 +77,22 @@ def shared_dsn(databases: Databases) -> Iterator[str]:
 def admin_dsn(superuser_dsn: str, dsn: str) -> str:
     """A superuser's connection string of the test's database."""
     return with_changes(superuser_dsn, dbname=str(conninfo.conninfo_to_dict(dsn)["dbname"]))
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests go to one process, as do those of a directory that share an API server (17 s of the processor).
+
+    The benchmarks, the longest, share nothing: each goes where there is time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        directory = file.rpartition("/")[0]
+        if directory in {"tests/integration/operator", "tests/chart"}:
+            return directory
+        return nodeid if directory == "tests/benchmarks" else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _Scheduling(config, log) if config.getoption("dist") == "loadfile" else None

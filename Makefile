@@ -9,10 +9,14 @@ VENV ?= .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 export PYTHONPATH := hack:hack/local-cluster
+# Compiled code is kept: tests start hundreds of processes, and to compile all that one imports takes seconds.
+export PYTHONDONTWRITEBYTECODE :=
 CODE := memory operator/robotgroups_operator robot-image/robotgroups_robot cli/robotgroups_cli hack tests $(wildcard examples) $(wildcard benchmarks)
-PYTEST := $(PYTHON_IN_VENV) -m pytest --cov --cov-report= $(PYTEST_ARGS)
-# These tests wait more than they work: three at a time on two cores, each with servers of its own.
-PARALLEL := -n 6 --dist loadfile
+# Tracing doubles what pure tests take: COVER=1 asks for it.
+COVER ?=
+PYTEST := $(PYTHON_IN_VENV) -m pytest $(if $(COVER),--cov --cov-report=) $(PYTEST_ARGS)
+# These tests work and wait in turn: two at a time on one core, each with servers of its own.
+PARALLEL := -n 4 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
 BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
@@ -68,14 +72,14 @@ lint: venv ## ruff, mypy --strict, import-linter
 
 unit: venv ## pure tests
 	@mkdir -p $(COVERAGE)
-	COVERAGE_FILE=$(COVERAGE)/.coverage.unit $(PYTEST) tests/unit tests/architecture
+	COVERAGE_FILE=$(COVERAGE)/.coverage.unit $(PYTEST) -n 2 --dist loadfile tests/unit tests/architecture
 
 integration: venv programs ## tests on Postgres (embedded 18, then Debian's 17) and on a real API server
 	@hack/test-packages.sh
 	@mkdir -p $(COVERAGE)
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration $(PYTEST) $(PARALLEL) tests/integration tests/migration tests/chart tests/benchmarks
 	COVERAGE_FILE=$(COVERAGE)/.coverage.integration17 ROBOTGROUPS_TEST_POSTGRES=17 \
-	  $(PYTEST) $(PARALLEL) tests/integration/invariants tests/integration/engine tests/migration
+	  $(PYTEST) $(PARALLEL) tests/integration/invariants $(addprefix tests/integration/engine/test_,life.py sync.py) tests/migration
 
 e2e: LOCAL_MODEL := 1
 e2e: load ## tests on the cluster
@@ -100,15 +104,15 @@ bench-smoke: venv bench-venv ## do all benchmarks work, with all peers? (the tes
 
 bench: $(BENCHMARKS) ## all benchmarks, one after the other (BENCH_ARGS=--quick: does everything work?)
 
-coverage: venv ## report what the tests of this checkout have covered
+coverage: venv ## report what the tests of this checkout have covered (make test COVER=1 first)
 	@cd $(COVERAGE) && $(CURDIR)/$(VENV)/bin/coverage combine --quiet --keep --rcfile=$(CURDIR)/pyproject.toml \
 	  --data-file=$(COVERAGE)/combined $(COVERAGE)/.coverage.*
 	@$(VENV)/bin/coverage report --data-file=$(COVERAGE)/combined --skip-covered
 
-test: ## lint, unit, integration, e2e; then the coverage of all
+test: ## lint, unit, integration, e2e; then the coverage of all, if COVER=1
 	@rm -rf $(COVERAGE)
 	@started=$$(date +%s); \
-	for step in lint unit integration e2e coverage; do \
+	for step in lint unit integration e2e $(if $(COVER),coverage); do \
 	  echo "==> make $$step"; at=$$(date +%s); $(MAKE) $$step; echo "    make $$step took $$(($$(date +%s) - at)) s"; \
 	done; \
 	echo "all tests passed in $$(($$(date +%s) - started)) s"

@@ -1,29 +1,25 @@
 """Fixtures on a real PostgreSQL.
 
 Which one: ROBOTGROUPS_TEST_POSTGRES=18 (default) or 17 starts an embedded server for the session; ROBOTGROUPS_TEST_DSN
-(a superuser's connection string) uses a given server instead. Each test gets a fresh, migrated database owned by a
-login with the rights that the chart gives the operator.
+(a superuser's connection string) uses a given server instead. Each test gets a migrated and empty database (see
+`databases`) owned by a login with the rights that the chart gives the operator.
 """
 
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
-import anyio
 import psycopg
 import pytest
+from databases import Databases, with_changes
 from hypothesis import settings
 from postgres_server import OWNER, PostgresServer
-from psycopg import conninfo, sql
-
-from robotgroups import migrations
+from psycopg import conninfo
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # How long an example takes says nothing on a machine that does other things, too.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
-
-_TEMPLATE = "rg_template"
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +35,6 @@ def postgres() -> Iterator[PostgresServer]:
     server.create_owner()
     yield server
     server.destroy()
-
-
-def _with(dsn: str, **changes: str) -> str:
-    return conninfo.make_conninfo(dsn, **changes)
 
 
 @pytest.fixture(scope="session")
@@ -61,44 +53,46 @@ def superuser_dsn(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def template(superuser_dsn: str) -> Iterator[str]:
-    """A migrated database that every test's own is copied from."""
-    name = f"{_TEMPLATE}_{secrets.token_hex(4)}"
-    with psycopg.connect(superuser_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER)))
-        with psycopg.connect(_with(superuser_dsn, dbname=name), autocommit=True) as made:
-            made.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        anyio.run(migrations.migrate, _with(superuser_dsn, dbname=name, user=OWNER, password="test"))
-        yield name
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@contextmanager
-def _fresh(superuser_dsn: str, template: str) -> Iterator[str]:
-    name = f"rg_{secrets.token_hex(6)}"
-    with psycopg.connect(superuser_dsn, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(*map(sql.Identifier, (name, OWNER, template)))
-        )
-        yield _with(superuser_dsn, dbname=name, user=OWNER, password="test")
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+def databases(superuser_dsn: str) -> Iterator[Databases]:
+    """Where tests get their databases from."""
+    with Databases(superuser_dsn).opened() as opened:
+        yield opened
 
 
 @pytest.fixture
-def dsn(superuser_dsn: str, template: str) -> Iterator[str]:
-    """The owner's connection string of a fresh, migrated database, dropped afterwards."""
-    with _fresh(superuser_dsn, template) as made:
+def dsn(databases: Databases) -> Iterator[str]:
+    """The owner's connection string of a migrated database in which there is nothing, of the test's own."""
+    with databases.one() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def shared_dsn(superuser_dsn: str, template: str) -> Iterator[str]:
+def shared_dsn(databases: Databases) -> Iterator[str]:
     """As `dsn`, one for a module: for tests that keep out of each other's way."""
-    with _fresh(superuser_dsn, template) as made:
+    with databases.one() as made:
         yield made
 
 
 @pytest.fixture
 def admin_dsn(superuser_dsn: str, dsn: str) -> str:
     """A superuser's connection string of the test's database."""
-    return _with(superuser_dsn, dbname=str(conninfo.conninfo_to_dict(dsn)["dbname"]))
+    return with_changes(superuser_dsn, dbname=str(conninfo.conninfo_to_dict(dsn)["dbname"]))
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests go to one process, as do those of a directory that share an API server (17 s of the processor).
+
+    The benchmarks, the longest, share nothing: each goes where there is time.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        directory = file.rpartition("/")[0]
+        if directory in {"tests/integration/operator", "tests/chart"}:
+            return directory
+        return nodeid if directory == "tests/benchmarks" else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return _Scheduling(config, log) if config.getoption("dist") == "loadfile" else None

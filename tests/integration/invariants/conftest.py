@@ -1,6 +1,7 @@
 """A group whose robots live as presence sessions alone: what the SQL functions decide, without the engine."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 from uuid import UUID, uuid4
@@ -13,6 +14,8 @@ from robotgroups.errors import MemoryUnavailableError
 from robotgroups.models import GroupKey, GroupSettings, Registration, Remembered, RobotStatus
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store
+
+from .populating import Sql
 
 
 class Claim(TypedDict):
@@ -100,11 +103,21 @@ class Group:
         tenure = (await self.robot(robot)).tenure
         return await self.store.remember(self.id, robot=robot, tenure=tenure, content=content, tokens=tokens, key=key)
 
-    async def sql(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
-        """Run a statement as the owner."""
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Sql]:
+        """What runs statements as the owner, in one session."""
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
-            cursor = await connection.execute(statement.encode(), arguments)
-            return await cursor.fetchall() if cursor.description else []
+
+            async def run(statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+                cursor = await connection.execute(statement.encode(), arguments)
+                return await cursor.fetchall() if cursor.description else []
+
+            yield run
+
+    async def sql(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """Run a statement as the owner, in a session of its own."""
+        async with self.session() as run:
+            return await run(statement, *arguments)
 
     async def script(self, statements: str) -> None:
         """Run statements as the owner."""

@@ -19,7 +19,7 @@ from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.store import Store, robot_dsn
 
 from .conftest import Claim, Group
-from .populating import populate
+from .populating import Sql, populate
 
 pytestmark = pytest.mark.anyio
 
@@ -53,23 +53,28 @@ def damage() -> dict[str, Damage]:
 async def names(group: Group) -> dict[str, Any]:
     """Two groups with something in every table and one with a single memory; what the damage calls them."""
     await group.arrive("a")
-    one, two, three = await populate(group.sql, group.id, "A")
+    async with group.session() as sql:
+        return await _filled(group, sql)
+
+
+async def _filled(group: Group, sql: Sql) -> dict[str, Any]:
+    one, two, three = await populate(sql, group.id, "A")
     others = []
     for name in ("b", "c"):
         made = await group.store.ensure_group(GroupKey("local", "default", name), GroupSettings(max_tokens=100))
         await group.store.reconcile_members(made, ["a"], [])
         others.append(made)
     b, c = others
-    theirs, _, theirs3 = await populate(group.sql, b, "B")
+    theirs, _, theirs3 = await populate(sql, b, "B")
     cs = (await group.store.remember(c, **CLAIM, content="C", tokens=6)).id
     login = await group.store.ensure_login(group.id, "secret")
     revision = (await group.store.status(group.id)).revision
-    ((space, model, job),) = await group.sql(
+    ((space, model, job),) = await sql(
         "SELECT g.space_id, e.id, j.id FROM robotgroups.groups g JOIN robotgroups.embedding_models e USING (space_id) "
         "JOIN robotgroups.jobs j USING (space_id) WHERE g.id = %s AND j.kind = 'embed'",
         group.id,
     )
-    ((their_space, last),) = await group.sql(
+    ((their_space, last),) = await sql(
         "SELECT g.space_id, (SELECT max(id) FROM robotgroups.spaces) FROM robotgroups.groups g WHERE g.id = %s", b
     )
     return {

@@ -1,6 +1,6 @@
 """Recall in SQL: words, vectors and both, filters that still fill the limit, and what was recalled coming in."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from robotgroups.recall import Filters, Fusion, RecallStrategy
 from robotgroups.remembering import NewMemory, item_of
 
 from .conftest import KEY, Group
+from .populating import Sql
 
 pytestmark = pytest.mark.anyio
 EMBEDDING = {"provider": "openai", "model": "test", "dimensions": 3, "base_url": "http://127.0.0.1:1"}
@@ -20,20 +21,18 @@ SAID: dict[str, Any] = {"robot": "a", "tenure": 1}
 class Library:
     """A group of a that embeds; vectors are given by hand."""
 
-    def __init__(self, group: Group, model: int) -> None:
+    def __init__(self, group: Group, model: int, sql: Sql) -> None:
         self.group = group
         self.model = model
+        self.writer = group.store.session(group.id)
+        self._sql = sql
 
     async def remember(self, content: str, vector: Sequence[float] | None = None, **more: Any) -> int:
-        writer = self.group.store.session(self.group.id)
-        try:
-            item = item_of(NewMemory(content, **more), "cl100k_base")
-            (done,) = (await writer.remember("a", 1, [item])).outcomes
-        finally:
-            await writer.close()
+        item = item_of(NewMemory(content, **more), "cl100k_base")
+        (done,) = (await self.writer.remember("a", 1, [item])).outcomes
         assert not isinstance(done, Exception)
         if vector is not None:
-            await self.group.sql(
+            await self._sql(
                 "INSERT INTO robotgroups.embeddings (model_id, memory_id, embedding) "
                 "VALUES (%s, %s, %s::public.vector)",
                 self.model, done.id, str(list(vector)),
@@ -67,11 +66,14 @@ class Library:
 
 
 @pytest.fixture
-async def library(group: Group) -> Library:
+async def library(group: Group) -> AsyncIterator[Library]:
     await group.store.ensure_group(KEY, GroupSettings(max_tokens=100, embedding=EMBEDDING))
     await group.arrive("a")
     ((model,),) = await group.sql("SELECT serving_model FROM robotgroups.spaces WHERE serving_model IS NOT NULL")
-    return Library(group, model)
+    async with group.session() as sql:
+        made = Library(group, model, sql)
+        yield made
+        await made.writer.close()
 
 
 async def test_vector_recall_orders_by_cosine_and_breaks_ties_by_age(library: Library) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,7 @@ from robotgroups.models import GroupKey, GroupSettings
 from robotgroups.store import robot_dsn
 
 from .conftest import Group
-from .populating import populate
+from .populating import Sql, populate
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +57,7 @@ class Scene:
     login: str
     secret_ids: list[int]
     attacker: psycopg.AsyncConnection[tuple[Any, ...]]
+    owner: Sql
 
     async def try_(self, statement: str | sql.Composed) -> Rows:
         """Runs a statement as the attacker; its rows, if it has any."""
@@ -74,7 +76,7 @@ class Scene:
             await self.try_(statement)
 
     async def functions(self, *, granted: bool = True) -> list[Function]:
-        rows = await self.group.sql(
+        rows = await self.owner(
             "SELECT p.proname, replace(p.oid::regprocedure::text, 'robotgroups.', ''), "
             "ARRAY(SELECT coalesce(a.name, '') FROM unnest(p.proargnames[:p.pronargs]) a(name)), "
             "ARRAY(SELECT format_type(t.oid, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY t(oid, n) ORDER BY n) "
@@ -93,7 +95,7 @@ class Scene:
             "group_id": str(self.group.id),
             "space_id": f"(SELECT space_id FROM robotgroups.groups WHERE id = {self.group.id})",
         }
-        rows = await self.group.sql(
+        rows = await self.owner(
             "SELECT c.relname, array_agg(a.attname::text) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
             "WHERE c.relnamespace = 'robotgroups'::regnamespace AND c.relkind = 'r' AND c.relname <> 'presence' "
             "GROUP BY 1"
@@ -105,7 +107,7 @@ class Scene:
                 condition = f"id = {self.group.id}"
             elif condition is None:
                 condition = f"memory_id = ANY (ARRAY{self.secret_ids})" if "memory_id" in columns else "true"
-            ((text,),) = await self.group.sql(
+            ((text,),) = await self.owner(
                 f"SELECT string_agg(t::text, chr(10) ORDER BY t::text) FROM robotgroups.{table} t WHERE {condition}"
             )
             found[table] = text or ""
@@ -113,23 +115,29 @@ class Scene:
 
     async def revive(self) -> None:
         """Makes the attacker's robot a active under tenure 1 again, whatever its calls have done."""
-        await self.group.sql("UPDATE robotgroups.robots SET role = 'active', tenure = 1 WHERE group_id = %s", self.own)
+        await self.owner("UPDATE robotgroups.robots SET role = 'active', tenure = 1 WHERE group_id = %s", self.own)
 
 
 @pytest.fixture
 async def scene(group: Group) -> AsyncIterator[Scene]:
     await group.arrive("a")
-    ids = await populate(group.sql, group.id, SECRET)
+    async with group.session() as owner, _attacked(group, owner) as made:
+        yield made
+    await group.store.drop_login(group.id)
+    await group.store.drop_login(made.own)
+
+
+@asynccontextmanager
+async def _attacked(group: Group, owner: Sql) -> AsyncIterator[Scene]:
+    ids = await populate(owner, group.id, SECRET)
     own = await group.store.ensure_group(GroupKey("local", "default", "attacker"), GroupSettings(max_tokens=100))
     await group.store.reconcile_members(own, ["a"], [])
-    await populate(group.sql, own, OWN)
+    await populate(owner, own, OWN)
     login = await group.store.ensure_login(own, PASSWORD)
     await group.store.ensure_login(group.id, "another")
     raw = robot_dsn(group.dsn, login, PASSWORD)
     async with await psycopg.AsyncConnection.connect(raw, autocommit=True) as attacker:
-        yield Scene(group, own, login, ids, attacker)
-    await group.store.drop_login(group.id)
-    await group.store.drop_login(own)
+        yield Scene(group, own, login, ids, attacker, owner)
 
 
 def values(scene: Scene, group_id: int, **more: str) -> dict[str, str]:

@@ -54,8 +54,8 @@ class GroupClient:
     ) -> None:
         self.close()
 
-    def call(self, operation: str, *, limit: float = 60, **arguments: object) -> Any:
-        """Sends a command and returns the result; CallError when it failed or took longer than `limit` seconds."""
+    def call(self, operation: str, *, within_s: float = 60, **arguments: object) -> Any:
+        """Sends a command and returns the result; CallError when it failed or took longer than `within_s` seconds."""
         process = self._process
         if process is None or process.stdin is None or process.poll() is not None:
             raise CallError(f"{operation}: the client in pod {self._namespace}/{self._name} does not run (any more)")
@@ -65,9 +65,9 @@ class GroupClient:
         process.stdin.write(json.dumps({"id": number, "op": operation, **arguments}) + "\n")
         process.stdin.flush()
         try:
-            return future.result(limit)
+            return future.result(within_s)
         except TimeoutError as error:
-            raise CallError(f"{operation}: no answer within {limit:g} s") from error
+            raise CallError(f"{operation}: no answer within {within_s:g} s") from error
 
     def close(self) -> None:
         """Ends the driver and removes the pod."""

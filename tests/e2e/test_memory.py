@@ -74,3 +74,4 @@ def test_local_model_in_pods(stage: Stage, namespace: str) -> None:
         group.wait("embeds everything", lambda s: s["workingMemoryNodes"] == 2 and s["unembedded"] == 0)
         found = client.call("recall", query="a kitten naps", strategy="vector")
         assert found == ["the cat sleeps on the sofa", "interest rates rose by half a percent"]
+        assert client.call("recall", query="money becomes dearer", strategy="vector", limit=1) == found[1:]

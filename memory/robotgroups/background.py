@@ -66,6 +66,7 @@ class Background:
         self._standing = {chore.name: Standing() for chore in chores}
         self._told: dict[str, str] = {}
         self._settings = 0  # how often they have changed
+        self._modelled = True  # whether a model is to see each memory, as far as is known
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()
@@ -75,8 +76,13 @@ class Background:
         self._task = asyncio.create_task(self._run(), name="background work")
 
     def wake(self) -> None:
-        """Something was remembered, or a setting has changed: look soon."""
+        """Others have remembered something, or a setting has changed: look soon."""
         self._news.set()
+
+    def remembered(self, *, tagged: bool) -> None:
+        """This robot has remembered something: look soon, if that makes work."""
+        if tagged or self._modelled:
+            self._news.set()
 
     async def stop(self) -> None:
         """End, and give back what was not done. Safe to call twice."""
@@ -106,6 +112,7 @@ class Background:
 
     async def _look(self, who: Claimant) -> float:
         work, changed = await self._models.look()
+        self._modelled = work.target is not None or work.extraction.get("provider", "none") != "none"
         if changed:
             self._settings += 1
             self._standing = {name: s if s.running else Standing() for name, s in self._standing.items()}

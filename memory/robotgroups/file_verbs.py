@@ -47,7 +47,7 @@ class FileVerbs(Verbs, FileLoading):
         )
         self._acknowledge(done.revision)
         if done.added:
-            self._lexer.soon()
+            self._lexer.soon(done.added)
         return done
 
     async def files(self, *, scope: Mapping[str, str] | None = None) -> list[LoadedFile]:

@@ -199,7 +199,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
             return (await self._remembers.remember(robot, tenure, items)).outcomes
 
         outcomes = await self._write(None, write)
-        self._lexer.soon()
+        self._lexer.soon(len(items))
         return outcomes
 
     async def working_memory(self) -> list[Memory]:

@@ -10,8 +10,9 @@ from robotgroups.errors import RobotGroupsError
 from robotgroups.store import Store
 
 BATCH = 500
-# Many remembers are lexed together, and a lone one does not wait for the processor meanwhile.
-GATHER_S = 0.05
+# Many remembers are lexed together, and a lone one does not wait for the processor meanwhile. Recall reads the texts of
+# so many as have no lexemes yet, in a few milliseconds.
+GATHER_S, GATHER = 0.25, 128
 
 logger = logging.getLogger(__name__)
 
@@ -23,18 +24,22 @@ class Lexer:
         self._store = store
         self._group_id = group_id
         self._task: asyncio.Task[None] | None = None
-        self._more = False
-        self._closing = asyncio.Event()
+        self._more = 0
+        self._enough = asyncio.Event()
+        self._closing = False
 
-    def soon(self) -> None:
-        """Something was remembered."""
-        self._more = True
+    def soon(self, count: int) -> None:
+        """So many were remembered."""
+        self._more += count
+        if self._more >= GATHER:
+            self._enough.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="lexemes")
 
     async def close(self) -> None:
         """Do what is left at once."""
-        self._closing.set()
+        self._closing = True
+        self._enough.set()
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -43,8 +48,10 @@ class Lexer:
             while self._more:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(GATHER_S):
-                        await self._closing.wait()
-                self._more = False
+                        await self._enough.wait()
+                self._more = 0
+                if not self._closing:
+                    self._enough.clear()
                 while await self._store.lex(self._group_id, BATCH) == BATCH:
                     pass
         except RobotGroupsError as error:  # the next remember tries again

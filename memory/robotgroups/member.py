@@ -242,8 +242,12 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         written = await self._session.remember(self.name, self._claim(), items)
         self._replica.acknowledge(written.revision)
         await self._replica.take(written.changes, written.revision)
-        self._lexer.soon()
+        self._lexer.soon(len(items))
+        self._remembered(items)
         return written.outcomes
+
+    def _remembered(self, items: Sequence[Item]) -> None:
+        """Items were remembered through this robot."""
 
     async def _close_writer(self) -> None:
         """Finish what is being written."""

@@ -74,6 +74,11 @@ class MemorySession:
             kept.append(Kept(item, memory_id, revision, epoch, in_working_memory, at, evicted or ()))
         return Written(outcomes, changes_of(kept, robot), max((k.revision for k in kept), default=0))
 
+    async def idle(self) -> None:
+        """Wait for what is under way; not for the connection."""
+        async with self._free:
+            pass
+
     async def changes(self, after: int, limit: int) -> list[Change]:
         """Events after a revision, in order, at most ``limit``.
 

@@ -114,6 +114,17 @@ class Replica:
         """Take note of a write's revision: ``caught_up`` waits for it."""
         self.acknowledged = max(self.acknowledged, revision)
 
+    async def follow(self) -> None:
+        """Read what was announced, unless it is what is being written here: that comes with its acknowledgement.
+
+        Raises:
+            MemoryUnavailableError, UnknownGroupError.
+
+        """
+        await self._session.idle()
+        if self.behind:
+            await self.catch_up()
+
     async def catch_up(self) -> int:
         """Read what the cache lacks; returns how many memories that brought in.
 

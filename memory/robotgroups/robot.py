@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -33,6 +34,7 @@ from robotgroups.member import Member
 from robotgroups.models import Registration, Role
 from robotgroups.presence import PresenceSession
 from robotgroups.relating_chore import RelatingChore
+from robotgroups.remembering import Item
 from robotgroups.replica import SyncStats
 from robotgroups.serving import Serving, Standing, may_serve
 from robotgroups.store import Store
@@ -239,10 +241,10 @@ class HostedRobot(Member):
                 others = self._replica.hear(heard)
                 # memory is behind, or else a setting has changed, which has no revision
                 self._asked = self._asked or (others and not self._replica.behind)
-                if self._asked or self.role is Role.ACTIVE:
+                if self._asked or (others and self.role is Role.ACTIVE):
                     self._background.wake()
             if self._replica.behind:
-                await self._replica.catch_up()
+                await self._replica.follow()
 
     async def _beat(self, session: PresenceSession) -> None:
         sent, applied, self._asked = time.monotonic(), self.cache.revision, False
@@ -300,6 +302,9 @@ class HostedRobot(Member):
         self._replica.beaten(registration.revision, applied)
         self._replica.reported = 0
         return session
+
+    def _remembered(self, items: Sequence[Item]) -> None:
+        self._background.remembered(tagged=any(item.memory is None or item.memory["tags"] for item in items))
 
     def _claimant(self) -> Claimant | None:
         """Who claims background work: nobody, while it may not serve."""

@@ -54,9 +54,9 @@ async def test_two_robots_embed_many_in_batches_and_none_of_them_twice(group: Gr
 
 async def test_what_a_dead_robot_was_at_is_done_by_another(group: Group, fake: FakeLlm) -> None:
     await group.declare(embedding=group.embedding())
-    a = await group.host("a")
     fake.fail(Fault.HANG)
     first, second = await group.remember("water boils", "iron rusts")
+    a = await group.host("a")  # it finds both at once
 
     async def asked() -> bool:
         return bool(fake.asked())

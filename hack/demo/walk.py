@@ -80,7 +80,7 @@ class Walk:
         )
         wait_until("the first writes", SYNC_SECONDS, lambda: call("load_count", name="calls") >= CALLS_BEFORE_THE_DEATH)
         self._cluster.send_signal(self._group.namespace, victim, "robot", signal.SIGKILL)
-        seen = call("watch_result", seconds=FAILOVER_SECONDS, limit=FAILOVER_SECONDS + 5)
+        seen = call("watch_result", seconds=FAILOVER_SECONDS, within_s=FAILOVER_SECONDS + 5)
         self._report.promoted_ms = round(seen["promoted_ms"], 1)
         return Seen(
             seen["promoted"] == STANDBY and not seen["missing"],

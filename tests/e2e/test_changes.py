@@ -38,12 +38,17 @@ def _uid(group: Group, path: str) -> str:
 
 
 def _pods(group: Group) -> dict[str, str]:
+    return dict(_pods_that_stand(group))
+
+
+def _pods_that_stand(group: Group) -> list[tuple[str, str]]:
     pods = group.kube.pods(group.namespace, f"robotgroups.dev/group={group.name}")
-    return {pod["metadata"]["labels"]["robotgroups.dev/robot"]: pod["metadata"]["uid"] for pod in pods}
+    return [(pod["metadata"]["labels"]["robotgroups.dev/robot"], pod["metadata"]["uid"]) for pod in pods]
 
 
 def _wait_for_pods(group: Group, robots: set[str]) -> None:
-    wait_until(f"pods of {robots}", 60, lambda: set(_pods(group)) == robots)
+    """One pod of each: one that is going is there as well for a while."""
+    wait_until(f"pods of {robots}", 60, lambda: sorted(r for r, _ in _pods_that_stand(group)) == sorted(robots))
 
 
 def test_deleted_children_are_put_back(group: Group) -> None:
@@ -94,6 +99,7 @@ def test_edited_deployment_is_put_back(
 
 
 def test_scale_up_and_down(stage: Stage, group: Group) -> None:
+    _wait_for_pods(group, {"one", "two"})  # the test before may have left one that is going
     before = _pods(group)
     for replicas, workers in ((2, ["worker-0", "worker-1"]), (0, [])):
         stage.kube.kubectl("-n", group.namespace, "scale", "robotgroup", group.name, f"--replicas={replicas}")

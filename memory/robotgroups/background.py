@@ -112,7 +112,7 @@ class Background:
 
     async def _look(self, who: Claimant) -> float:
         work, changed = await self._models.look()
-        self._modelled = work.target is not None or work.extraction.get("provider", "none") != "none"
+        self._modelled = any(chore.kinds(work) - {JobKind.RELATE} for chore in self._chores.values())
         if changed:
             self._settings += 1
             self._standing = {name: s if s.running else Standing() for name, s in self._standing.items()}

@@ -7,7 +7,6 @@ A pool serves statements; presence has a session of its own. Neither works throu
 from __future__ import annotations
 
 import json
-import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -93,16 +92,6 @@ async def refuse_pooler(connection: Connection) -> None:
     row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
     if row is None or row[0] != connection.info.backend_pid:
         raise errors.PoolerError(_POOLER)
-
-
-def unread(connection: psycopg.AsyncConnection[Any]) -> bool:
-    """Whether the server has said something to an idle connection: mostly that it has ended it.
-
-    It costs a look at the socket, where a question to the server would cost a round trip.
-    """
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def error_of(state: str, message: str) -> errors.RobotGroupsError:

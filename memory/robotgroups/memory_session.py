@@ -7,6 +7,7 @@ the socket does: an idle connection on which something can be read has been ende
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,14 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from robotgroups import errors
-from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler, unread
-from robotgroups.models import Change, ChangeKind, Remembered
+from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler
+from robotgroups.group_commit import Outcome
+from robotgroups.models import Change, Remembered
 from robotgroups.remembering import Item, Kept, changes_of
 
-Outcome = Remembered | Exception
-_CHANGES = b"SELECT * FROM robotgroups.changes_after(%s, %s::bigint, %s)"
+CHANGES = """
+SELECT revision, kind, epoch, memory_id, robot, payload, created_at FROM robotgroups.changes_after(%s, %s::bigint, %s)
+"""
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 
 
@@ -70,9 +73,10 @@ class MemorySession:
                 outcomes[place - 1] = error_of(code, message)
                 continue
             item = items[place - 1]
-            outcomes[place - 1] = Remembered(memory_id, revision, epoch, created, in_working_memory, item.tokens)
-            kept.append(Kept(item, memory_id, revision, epoch, in_working_memory, at, evicted or ()))
-        return Written(outcomes, changes_of(kept, robot), max((k.revision for k in kept), default=0))
+            done = Remembered(memory_id, revision, epoch, created, in_working_memory, item.tokens)
+            outcomes[place - 1] = done
+            kept.append(Kept(item, done, at, evicted or ()))
+        return Written(outcomes, changes_of(kept, robot), max((k.done.revision for k in kept), default=0))
 
     async def idle(self) -> None:
         """Wait for what is under way; not for the connection."""
@@ -86,16 +90,13 @@ class MemorySession:
             PrunedError, UnknownGroupError, NotPermittedError; MemoryUnavailableError: also by another connection.
 
         """
+        arguments = (self._group_id, after, limit)
         async with self._free, our_errors():
             try:
-                rows = await self._fetch(_CHANGES, (self._group_id, after, limit))
+                rows = await self._fetch(CHANGES.encode(), arguments)
             except psycopg.OperationalError:  # ended just now; to read again does no harm
-                await self.close()
-                rows = await self._fetch(_CHANGES, (self._group_id, after, limit))
-        return [
-            Change(revision, ChangeKind(kind), epoch, memory_id, robot, payload, created_at)
-            for _, revision, kind, epoch, memory_id, robot, payload, created_at, _ in rows
-        ]
+                rows = await self._fetch(CHANGES.encode(), arguments)
+        return [Change.from_row(row) for row in rows]
 
     async def _fetch(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:
         connection = await self._connected()
@@ -115,7 +116,7 @@ class MemorySession:
             await connection.close()
 
     async def _connected(self) -> Connection:
-        if self._connection is not None and (self._connection.closed or unread(self._connection)):
+        if self._connection is not None and (self._connection.closed or _ended(self._connection)):
             await self.close()
         if self._connection is None:
             connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
@@ -126,3 +127,10 @@ class MemorySession:
                 raise
             self._connection = connection
         return self._connection
+
+
+def _ended(connection: Connection) -> bool:
+    """Whether the other side has said something to an idle connection: that is its end."""
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))

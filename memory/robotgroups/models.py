@@ -5,7 +5,7 @@ Those of memories are in ``memories``, and importable from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -202,6 +202,12 @@ class Change:
             "payload": dict(self.payload),
             "created_at": self.created_at.isoformat(),
         }
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> Change:
+        """Make one of a row of the feed: its values, in the order of the fields."""
+        revision, kind, *rest = row
+        return cls(revision, ChangeKind(kind), *rest)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Change:

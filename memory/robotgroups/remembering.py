@@ -12,7 +12,7 @@ from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
 from robotgroups.limits import check_scope, check_time
-from robotgroups.models import Change, ChangeKind
+from robotgroups.models import Change, ChangeKind, Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,7 @@ class Kept:
     """What became of an item. ``at`` is None when it was there before; ``evicted`` left for it and what follows it."""
 
     item: Item
-    id: int
-    revision: int
-    epoch: int
-    in_working_memory: bool
+    done: Remembered
     at: datetime | None
     evicted: Sequence[int]
 
@@ -69,18 +66,18 @@ def changes_of(kept: Sequence[Kept], robot: str | None) -> list[Change]:
     for one in kept:
         if one.at is None or one.item.memory is None or robot is None:
             break
-        at = one.at.astimezone(UTC)
-        first = one.revision - len(one.evicted)
+        at, done = one.at.astimezone(UTC), one.done
+        first = done.revision - len(one.evicted)
         changes += [
-            Change(first + place, ChangeKind.EVICTED, one.epoch, memory_id, None, {}, at)
+            Change(first + place, ChangeKind.EVICTED, done.epoch, memory_id, None, {}, at)
             for place, memory_id in enumerate(one.evicted)
         ]
         memory = one.item.memory
         originator = memory["originator"] or robot
-        placed = one.in_working_memory
+        placed = done.in_working_memory
         told: dict[str, Any] = {
             **memory,
-            "id": one.id,
+            "id": done.id,
             "originator": originator,
             "created_at": at.isoformat(),
             "remembered_at": at.isoformat(),
@@ -88,7 +85,7 @@ def changes_of(kept: Sequence[Kept], robot: str | None) -> list[Change]:
             "keeper": originator if placed else None,
             "last_accessed_at": at.isoformat() if placed else None,
         }
-        changes.append(Change(one.revision, ChangeKind.ADDED, one.epoch, one.id, originator, told, at))
+        changes.append(Change(done.revision, ChangeKind.ADDED, done.epoch, done.id, originator, told, at))
     return changes
 
 

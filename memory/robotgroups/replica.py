@@ -69,7 +69,8 @@ class Replica:
     @property
     def knows_the_active(self) -> bool:
         """Whether it knows the endpoint of every active robot, or needs none: the first registration is no event."""
-        return not self.locates or len(self.active_endpoints()) == len(self.cache.named(Role.ACTIVE))
+        active = self.cache.named(Role.ACTIVE)
+        return not self.locates or (active == self._located and len(self.active_endpoints()) == len(active))
 
     # -- going on ----------------------------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Replica:
             await self._from_snapshot()
         self.announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
         self.warm = True
-        if not self.knows_the_active or (self.locates and self.cache.named(Role.ACTIVE) != self._located):
+        if not self.knows_the_active:
             status = await self._store.status(self._group_id)
             self._endpoints = {r.name: r.endpoint for r in status.robots}
             self._located = self.cache.named(Role.ACTIVE)
@@ -216,10 +217,6 @@ class Replica:
             raise MemoryUnavailableError(
                 f"the cache is at revision {self.cache.revision} and could not be brought to {self.acknowledged}"
             ) from error
-
-    async def check_feed(self, after: int) -> None:
-        """Raise PrunedError when the change that follows a revision is gone."""
-        await self._store.changes(self._group_id, after, 1)
 
     async def events(self, after: int) -> AsyncGenerator[Change, None]:
         """Changes after a revision, until it is kept up no more (ReplacedError).

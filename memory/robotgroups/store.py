@@ -16,10 +16,9 @@ from robotgroups.files_store import FilesStore
 from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
-from robotgroups.memory_session import MemorySession
+from robotgroups.memory_session import CHANGES, MemorySession
 from robotgroups.models import (
     Change,
-    ChangeKind,
     Failover,
     FailoverResult,
     GroupStatus,
@@ -263,19 +262,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def changes(self, group_id: int, after: int, limit: int = 1000) -> list[Change]:
         """Events after a revision, in order, at most ``limit``."""
-        rows = await self._rows("SELECT * FROM robotgroups.changes_after(%s, %s::bigint, %s)", (group_id, after, limit))
-        return [
-            Change(
-                revision=r["revision"],
-                kind=ChangeKind(r["kind"]),
-                epoch=r["epoch"],
-                memory_id=r["memory_id"],
-                robot=r["robot"],
-                payload=r["payload"],
-                created_at=r["created_at"],
-            )
-            for r in rows
-        ]
+        return [Change.from_row(row.values()) for row in await self._rows(CHANGES, (group_id, after, limit))]
 
     async def status(self, group_id: int) -> GroupStatus:
         """The group's state in one snapshot. UnknownGroupError."""

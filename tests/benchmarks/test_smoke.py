@@ -135,14 +135,8 @@ def test_the_last_line_is_the_result(name: str, tmp_path: Path) -> None:
 
 def test_a_soak_ends_with_everything_as_it_must_be(tmp_path: Path) -> None:
     """It checks for itself: caches, invariants and bounds. Here only that it does, and what it says."""
-    done = subprocess.run(
-        [PYTHON, "-m", "benchmarks.soak", "--quick", "--changes", "3000", "--no-picture", "--results", str(tmp_path)],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
+    done = ran(
+        [PYTHON, "-m", "benchmarks.soak", "--quick", "--changes", "3000", "--no-picture", "--results", str(tmp_path)]
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -38,17 +38,17 @@ def _uid(group: Group, path: str) -> str:
 
 
 def _pods(group: Group) -> dict[str, str]:
-    return dict(_pods_that_stand(group))
+    return dict(_each_pod(group))
 
 
-def _pods_that_stand(group: Group) -> list[tuple[str, str]]:
+def _each_pod(group: Group) -> list[tuple[str, str]]:
     pods = group.kube.pods(group.namespace, f"robotgroups.dev/group={group.name}")
     return [(pod["metadata"]["labels"]["robotgroups.dev/robot"], pod["metadata"]["uid"]) for pod in pods]
 
 
 def _wait_for_pods(group: Group, robots: set[str]) -> None:
     """One pod of each: one that is going is there as well for a while."""
-    wait_until(f"pods of {robots}", 60, lambda: sorted(r for r, _ in _pods_that_stand(group)) == sorted(robots))
+    wait_until(f"pods of {robots}", 60, lambda: sorted(r for r, _ in _each_pod(group)) == sorted(robots))
 
 
 def test_deleted_children_are_put_back(group: Group) -> None:

@@ -481,6 +481,7 @@ BEGIN
     g := lock_memory(p_group);
     v_robot := fence(p_group, p_robot, p_tenure);
     changed := 0; revision := g.revision;
+    IF NOT p_pinned THEN DELETE FROM rankings WHERE group_id = p_group; END IF;  -- they may be less valuable than what was ranked
     FOREACH v_id IN ARRAY p_memories LOOP
         SELECT * INTO m FROM memories WHERE space_id = g.space_id AND id = v_id AND forgotten_at IS NULL;
         IF NOT FOUND THEN RAISE EXCEPTION 'no memory has id %', v_id USING ERRCODE = 'RG011'; END IF;
@@ -493,7 +494,6 @@ BEGIN
         END IF;
         IF w.memory_id IS NULL THEN PERFORM enter_working_memory(p_group, v_id, v_robot, 'added'); END IF;
         UPDATE working_memory SET pinned = p_pinned WHERE group_id = p_group AND memory_id = v_id RETURNING * INTO w;
-        DELETE FROM rankings WHERE group_id = p_group;
         UPDATE groups SET pinned_tokens = pinned_tokens + CASE WHEN p_pinned THEN m.tokens ELSE -m.tokens END WHERE id = p_group;
         revision := append_change(p_group, 'updated', v_id, v_robot, memory_json(m, w));
         changed := changed + 1;

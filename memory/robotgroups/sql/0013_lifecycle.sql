@@ -318,32 +318,6 @@ BEGIN
     END IF;
 END $$;
 
--- Up to p_limit of the memories that a group has too many: of those that it brought in, the ones that it has not remembered for longest. Pinned ones stay without
--- another going in their place. Who was remembered for the first time later than such a one for the last time cannot be older: it reads those with the lowest ids,
--- twice as many each time until that is certain of all.
-CREATE FUNCTION robotgroups.surplus(g robotgroups.groups, p_pinned bigint[], p_limit integer) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
-DECLARE v_many bigint; v_window bigint; v_seen bigint; v_sure bigint; v_ids bigint[];
-BEGIN
-    IF EXISTS (SELECT FROM spaces s WHERE s.id = g.space_id AND s.name IS NULL) THEN
-        SELECT count(*) - g.keep_memories INTO v_many FROM memories m WHERE m.space_id = g.space_id;  -- from the index alone
-    ELSE
-        SELECT count(*) - g.keep_memories INTO v_many FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id;
-    END IF;
-    IF v_many <= 0 THEN RETURN '{}'; END IF;
-    v_many := least(v_many, p_limit + cardinality(p_pinned));
-    v_window := v_many + p_limit;
-    LOOP
-        WITH looked AS (SELECT m.id, m.remembered_at, m.created_at FROM memories m WHERE m.space_id = g.space_id AND m.group_id = g.id ORDER BY m.id LIMIT v_window),
-        old AS (SELECT l.id, l.remembered_at, l.remembered_at <= (SELECT max(x.created_at) FROM looked x) AS sure FROM looked l ORDER BY l.remembered_at, l.id LIMIT v_many)
-        SELECT (SELECT count(*) FROM looked), count(*) FILTER (WHERE o.sure),
-            ARRAY(SELECT c.id FROM old c WHERE NOT c.id = ANY (p_pinned) ORDER BY c.remembered_at, c.id LIMIT p_limit) INTO v_seen, v_sure, v_ids FROM old o;
-        EXIT WHEN v_sure = v_many OR v_seen < v_window;
-        v_window := v_window * 2;
-    END LOOP;
-    RETURN v_ids;
-END $$;
-
 -- Pruning ------------------------------------------------------------------------------------------------------------------------------------------------------
 
 -- Gives up the changes that nobody needs any more: every live robot has applied them, they are older than p_age, and the newest p_keep stay. However slow a robot is,
@@ -395,7 +369,7 @@ DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('retell', 'update_memory', 'patched', 'relex', 'memory_history', 'feed_positions', 'feed_mentions', 'scrub',
-            'drop_from_working_memory', 'remove_memories', 'erasable', 'has_tags', 'erase', 'enforce_retention', 'pinned_in', 'aged', 'surplus', 'prune', 'sweep')
+            'drop_from_working_memory', 'remove_memories', 'erasable', 'has_tags', 'erase', 'enforce_retention', 'pinned_in', 'aged', 'prune', 'sweep')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('update_memory', 'memory_history', 'erase', 'enforce_retention', 'prune', 'sweep')

@@ -365,8 +365,11 @@ BEGIN
     PERFORM note_import(p_group, p_source, p_line);
 END $$;
 
--- Retention again: as before, but that ids tell no age of memories that came in by an import.
-CREATE OR REPLACE FUNCTION robotgroups.surplus(g robotgroups.groups, p_pinned bigint[], p_limit integer) RETURNS bigint[]
+-- Up to p_limit of the memories that a group has too many: of those that it brought in, the ones that it has not remembered for longest. Pinned ones stay without
+-- another going in their place. Who was remembered for the first time later than such a one for the last time cannot be older: it reads those with the lowest ids,
+-- twice as many each time until that is certain of all. Ids tell no age of
+-- memories that came in by an import: it reads all of these.
+CREATE FUNCTION robotgroups.surplus(g robotgroups.groups, p_pinned bigint[], p_limit integer) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 DECLARE s spaces; v_many bigint; v_window bigint; v_seen bigint; v_sure bigint; v_ids bigint[];
 BEGIN

@@ -300,9 +300,7 @@ async def test_an_update_and_whoever_makes_lexemes_do_not_wait_for_each_other(gr
         await lexing.execute("SELECT FROM robotgroups.spaces FOR NO KEY UPDATE")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(update, group, memory_id, "after")
-            with anyio.fail_after(10):
-                while await group.sql("SELECT pid FROM pg_locks WHERE NOT granted") == []:
-                    await anyio.sleep(0.01)
+            await until_waiting(group)
             await lexing.execute("SELECT FROM robotgroups.memories WHERE id = %s FOR KEY SHARE NOWAIT", (memory_id,))
             await lexing.commit()
     assert (await group.store.memory(group.id, memory_id)).content == "after"

@@ -200,7 +200,7 @@ async def test_a_robot_that_is_no_longer_declared_leaves(bench: Bench, store: St
     await bench.until_children("team", ["first"])
     await pair.second.hang()
     assert [robot.name for robot in (await store.status(pair.id)).robots] == ["first"]
-    (event,) = await bench.events("RobotLeft")
+    (event,) = await eventually(lambda: bench.events("RobotLeft"))  # told after its children have gone
     assert event == "second, which was passive, left (epoch 2)"
 
 

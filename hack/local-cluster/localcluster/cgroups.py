@@ -1,5 +1,6 @@
 """Control groups of the cluster: all below one name, in every hierarchy (version 1) or in the one (version 2)."""
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -51,14 +52,12 @@ def create_for_daemons(machine: str) -> Path:
 
 
 def groups() -> list[Path]:
-    """Every group of the cluster, children first."""
-    found: list[Path] = []
-    for hierarchy in hierarchies():
-        top = hierarchy / CGROUP
-        if top.is_dir():
-            found += sorted((path for path in top.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
-            found.append(top)
-    return found
+    """Every group of the cluster, children first. Groups that vanish meanwhile (pods end at any time) are left out."""
+    return [
+        Path(directory)
+        for hierarchy in hierarchies()
+        for directory, _children, _files in os.walk(hierarchy / CGROUP, topdown=False)
+    ]
 
 
 def members() -> list[Process]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from localcluster import settings, state, volumes
+from localcluster import cgroups, settings, state, volumes
 from localcluster.leftovers import mounts
 from localcluster.processes import Process, end, namespace_pids, start_time
-from localcluster.settings import MAXIMUM_NODES, Places, machines, networks
+from localcluster.settings import CGROUP, MAXIMUM_NODES, Places, machines, networks
 from localcluster.state import State
 
 
@@ -131,3 +131,20 @@ def test_mounts_are_those_at_or_below_a_directory() -> None:
     assert "/proc" in everything
     assert mounts(Path("/proc"))[-1] == "/proc"
     assert mounts(Path("/nowhere")) == []
+
+
+def test_groups_that_vanish_while_they_are_listed_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path / "pids" / CGROUP
+    (top / "node1" / "pod-that-ends").mkdir(parents=True)
+    (top / "node1" / "pod-that-stays").mkdir()
+    (tmp_path / "pids" / "tasks").touch()
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    looked_into = os.scandir
+
+    def the_kernel_removes_it_first(path: Path | str) -> object:
+        if str(path).endswith("pod-that-ends"):
+            Path(path).rmdir()
+        return looked_into(path)
+
+    monkeypatch.setattr(os, "scandir", the_kernel_removes_it_first)
+    assert cgroups.groups() == [top / "node1" / "pod-that-stays", top / "node1", top]

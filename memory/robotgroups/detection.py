@@ -9,11 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
-from robotgroups.models import RobotStatus, Role
-
 NOBODYS = 0  # the counter of a robot that is not present: to register is its first beat
+
+
+class Beating(Protocol):
+    """A robot as an observer reads it; ``incarnation`` None: it is not present."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def incarnation(self) -> UUID | None:
+        """Its process."""
+
+    @property
+    def heartbeat(self) -> int:
+        """Its counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +54,20 @@ class LeaseWatch:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
         self._lease_s = math.inf
+        self._looked_at = -math.inf
 
-    def observe(self, robots: Iterable[RobotStatus], *, lease_s: float, now: float) -> list[Expired]:
+    def look(self, robots: Iterable[Beating], *, lease_s: float, now: float) -> list[Expired]:
+        """Observe, as who looks often: after half a lease without a look the observer slept, and has seen nothing."""
+        if now - self._looked_at > lease_s / 2:
+            self.forget()
+        self._looked_at = now
+        return self.observe(robots, lease_s=lease_s, now=now)
+
+    def observe(self, robots: Iterable[Beating], *, lease_s: float, now: float) -> list[Expired]:
         """Take in one reading (``now``: seconds, monotonic) and return the leases that have run out.
 
-        Robots that are failed already, or that are not present, have no lease. A lease that was made shorter counts
-        from now: its robots have yet to hear of it.
+        Robots that are not present have no lease; those that are failed already are not to be given. A lease that was
+        made shorter counts from now: its robots have yet to hear of it.
         """
         if lease_s < self._lease_s:
             self.forget()
@@ -52,7 +75,7 @@ class LeaseWatch:
         fresh: dict[str, _Seen] = {}
         expired = []
         for robot in robots:
-            if robot.incarnation is None or robot.role is Role.FAILED or robot.heartbeat == NOBODYS:
+            if robot.incarnation is None or robot.heartbeat == NOBODYS:
                 continue
             before = self._seen.get(robot.name)
             if before and (before.incarnation, before.heartbeat) == (robot.incarnation, robot.heartbeat):
@@ -63,6 +86,11 @@ class LeaseWatch:
                 fresh[robot.name] = _Seen(robot.incarnation, robot.heartbeat, now)
         self._seen = fresh
         return expired
+
+    @property
+    def next_expiry(self) -> float:
+        """When the next lease runs out (seconds, monotonic) unless there is a beat; infinite when nobody is watched."""
+        return min((seen.since for seen in self._seen.values()), default=math.inf) + self._lease_s
 
     def forget(self) -> None:
         """Start anew: after a gap in the observer's own reading nothing has been seen to stand still."""

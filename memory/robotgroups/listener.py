@@ -1,4 +1,4 @@
-"""LISTEN for many groups on one connection, for the operator. Hints only (M5): who listens polls as well."""
+"""LISTEN for one or many groups on one connection. Hints only (M5): who listens polls as well."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Listener:
         self._listening: dict[str, int] = {}
 
     @classmethod
-    async def open(cls, dsn: str) -> Listener:
+    async def open(cls, dsn: str, application_name: str = "robotgroups listener") -> Listener:
         """Connect.
 
         Raises:
@@ -40,7 +40,7 @@ class Listener:
         """
         async with our_errors():
             connection = await psycopg.AsyncConnection.connect(
-                checked_dsn(dsn, application_name="robotgroups listener"), autocommit=True
+                checked_dsn(dsn, application_name=application_name), autocommit=True
             )
             try:
                 await refuse_pooler(connection)

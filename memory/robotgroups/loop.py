@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
 
 from robotgroups.errors import ClosedError
 
@@ -38,12 +39,20 @@ class Loop:
         async def awaited() -> T:
             return await call(*args, **kwargs)
 
-        future = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+        future = self.submit(awaited())
         try:
             return future.result()
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin a coroutine there. To cancel the future cancels the coroutine."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call a function there, soon. RuntimeError: the loop has ended."""
+        self._loop.call_soon_threadsafe(call)
 
     def close(self) -> None:
         """End the loop."""

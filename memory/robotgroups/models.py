@@ -250,6 +250,16 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """Another robot of the group that is present: its heartbeat's counter, and "host:port" of its doorbell or ""."""
+
+    name: str
+    incarnation: UUID
+    heartbeat: int
+    doorbell: str
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """The answer to a heartbeat; ``current`` is False when this session is the robot's presence no more.
 
@@ -265,6 +275,7 @@ class Beat:
     max_tokens: int
     heartbeat_ms: int
     lease_ms: int
+    peers: tuple[Peer, ...]
 
 
 @dataclass(frozen=True, slots=True)

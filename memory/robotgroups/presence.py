@@ -1,25 +1,41 @@
-"""A robot's presence session: the one connection that LISTENs, holds the incarnation's lock and carries its heartbeats.
+"""A robot's presence session: the one connection that holds the incarnation's lock and carries its heartbeats.
 
-Its end, however it comes about, is what proves a robot's death (design §3); so nothing else runs on it.
+Its end, however it comes about, is what proves a robot's death (design §3); so nothing long runs on it. It LISTENs to
+who comes and goes; what is remembered is heard elsewhere.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from types import TracebackType
 from uuid import UUID
 
 import psycopg
+from psycopg import errors as pg
 from psycopg.rows import dict_row
 
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
-from robotgroups.models import Beat, Registration, Role
+from robotgroups.models import Beat, Outcome, Peer, Registration, Role, Verdict
+from robotgroups.suspects import Suspect
 
+# What holds the group's row longer is no reason to keep the heartbeat waiting.
+_DECLARE = """
+SELECT d.* FROM (SELECT set_config('lock_timeout', '500ms', true) IS NOT NULL AS limited) AS s CROSS JOIN LATERAL
+    robotgroups.declare_failed(CASE WHEN s.limited THEN %s::bigint END, %s, %s, %s, %s, %s) AS d
+"""
 REVISION_DIGITS = 18  # what fits into Postgres' bigint whatever the digits are
 
 
 def channel(group_id: int) -> str:
     """Name of the group's LISTEN channel: by id, so that no two share one and none exceeds Postgres' 63 bytes."""
     return f"rg_{group_id}"
+
+
+def robots_channel(group_id: int) -> str:
+    """Name of the channel that tells that robots have come or gone."""
+    return f"rg_{group_id}_robots"
 
 
 def announced_revision(payload: str) -> int | None:
@@ -55,7 +71,7 @@ class PresenceSession:
             )
             try:
                 await refuse_pooler(connection)
-                await connection.execute(f"LISTEN {channel(group_id)}".encode())
+                await connection.execute(f"LISTEN {robots_channel(group_id)}".encode())
             except BaseException:
                 await connection.close()
                 raise
@@ -79,16 +95,48 @@ class PresenceSession:
             assert row is not None
             return Registration(**row | {"role": Role(row["role"])})
 
+    async def hang_doorbell(self, robot: str, address: str) -> bool:
+        """Tell the others where this process' doorbell is ("host:port"). False: the session is the robot's no more."""
+        async with our_errors():
+            cursor = await self._connection.execute(
+                "SELECT robotgroups.hang_doorbell(%s, %s, %s, %s)",
+                (self._group_id, robot, self._incarnation, address),
+            )
+            row = await cursor.fetchone()
+            return bool(row and row[0])
+
     async def beat(self, robot: str, *, applied: int, warm: bool) -> Beat:
         """Send one heartbeat with the revision that the cache has applied."""
         async with our_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(
-                "SELECT * FROM robotgroups.beat(%s, %s, %s, %s, %s)",
+                "SELECT * FROM robotgroups.heartbeat(%s, %s, %s, %s, %s)",
                 (self._group_id, robot, self._incarnation, applied, warm),
             )
             row = await cursor.fetchone()
             assert row is not None
-            return Beat(**row | {"role": Role(row["role"]) if row["role"] else None})
+            peers = tuple(Peer(**peer | {"incarnation": UUID(peer["incarnation"])}) for peer in row["peers"])
+            return Beat(**row | {"role": Role(row["role"]) if row["role"] else None, "peers": peers})
+
+    async def declare_failed(self, suspect: Suspect, detected_by: str) -> Verdict | None:
+        """Say that a robot is dead; Postgres looks for itself (R3). None: the group was busy, try again."""
+        async with our_errors(), self._connection.cursor(row_factory=dict_row) as cursor:
+            try:
+                await cursor.execute(
+                    _DECLARE,
+                    (
+                        self._group_id,
+                        suspect.robot,
+                        suspect.incarnation,
+                        suspect.heartbeat,
+                        suspect.reason,
+                        detected_by,
+                    ),
+                )
+            except pg.LockNotAvailable:
+                return None
+            row = await cursor.fetchone()
+            assert row is not None
+            return Verdict(**row | {"outcome": Outcome(row["outcome"])})
 
     async def withdraw(self, robot: str) -> bool:
         """End presence cleanly; the role stays."""
@@ -99,11 +147,30 @@ class PresenceSession:
             row = await cursor.fetchone()
             return bool(row and row[0])
 
-    async def notifications(self, timeout_s: float) -> list[int]:
-        """Wait up to ``timeout_s`` seconds; returns the revisions announced, empty at the limit."""
+    async def heard(self, news: asyncio.Event, timeout_s: float) -> bool:
+        """Wait for ``news``, at most ``timeout_s`` seconds; whether robots have come or gone, which sets it too.
+
+        Raises:
+            MemoryUnavailableError: the session has ended.
+
+        """
+        loop, where = asyncio.get_running_loop(), self._connection.fileno()
+        loop.add_reader(where, news.set)
+        try:
+            async with asyncio.timeout(max(timeout_s, 0)):
+                await news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            loop.remove_reader(where)
         async with our_errors():
-            notes = [n async for n in self._connection.notifies(timeout=timeout_s, stop_after=1)]
-        return [revision for n in notes if (revision := announced_revision(n.payload)) is not None]
+            return [note async for note in self._connection.notifies(timeout=0)] != []
+
+    @property
+    def local_host(self) -> str:
+        """The address at which Postgres sees this process; the loopback when they share a machine."""
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as own:
+            return own.getsockname()[0] if own.family in (socket.AF_INET, socket.AF_INET6) else "127.0.0.1"
 
     async def close(self) -> None:
         """Close the session; Postgres lets go of its lock."""

@@ -1,38 +1,37 @@
-"""A robot in this process: its presence, heartbeats and replica, kept up in the background.
+"""A robot in this process: its heart, and its replica of the group, kept up in the background.
 
-It LISTENs first and reads changes after its revision then (M5); it asks again with every heartbeat. Postgres being away
-is normal life: it tries again for ever and fences itself meanwhile.
+It LISTENs first and reads changes after its revision then (M5); each heartbeat's answer tells it whether it is behind.
+Postgres being away is normal life: it tries again for ever and fences itself meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from robotgroups.api_keys import ApiKeys
 from robotgroups.background import Background
 from robotgroups.cancelling import cancelled
 from robotgroups.claims import Claims
+from robotgroups.doorbell import DoorbellPlace
 from robotgroups.embedding_chore import EmbeddingChore
-from robotgroups.errors import (
-    MemoryUnavailableError,
-    ReplacedError,
-    RobotGroupsError,
-    UnknownGroupError,
-)
+from robotgroups.errors import MemoryUnavailableError, UnknownGroupError
 from robotgroups.extraction_chore import ExtractionChore
 from robotgroups.group_models import GroupModels
+from robotgroups.heart import FIRST_PAUSE_S, LONGEST_PAUSE_S, Heart, Identity
 from robotgroups.jobs import Claimant
+from robotgroups.listener import Listener
 from robotgroups.member import Member
-from robotgroups.models import Registration, Role
-from robotgroups.presence import PresenceSession
+from robotgroups.models import Beat, Registration, Role
+from robotgroups.presence import application_name
 from robotgroups.relating_chore import RelatingChore
 from robotgroups.remembering import Item
 from robotgroups.replica import SyncStats
@@ -42,9 +41,8 @@ from robotgroups.tending import Tending
 
 __all__ = ["HostedRobot", "OnReplaced", "SyncStats"]
 
-# A robot tells soon, but not after every single change, how far its cache is.
-REPORT_EVERY_S = 0.05
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+# Nobody is promoted whose event loop has been blocked for longer than this many heartbeats.
+BLOCKED_BEATS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +59,7 @@ class HostedRobot(Member):
 
     A store of its own is best opened as ``presence.application_name(incarnation)``: a failover ends its sessions too.
     ``keys`` are those of the group's models (None: the environment's); robots of one process share ``models`` instead.
+    ``doorbell``: where it listens for the robot that watches it (None: any port, where Postgres sees this process).
     """
 
     def __init__(
@@ -75,25 +74,26 @@ class HostedRobot(Member):
         incarnation: UUID | None = None,
         keys: ApiKeys | None = None,
         models: GroupModels | None = None,
+        doorbell: DoorbellPlace | None = None,
     ) -> None:
         own = models or GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
         super().__init__(store, group_id, name, own)
         self._own_models = own if models is None else None
         self.incarnation: UUID = incarnation or uuid4()
         self.ended: BaseException | None = None  # why the background work ended, when it did
-        self._endpoint = endpoint
         self._replica.locates = endpoint != ""  # who is not called does not forward
         self._replace = replace
         self._on_replaced = on_replaced
-        self._registration: Registration | None = None
-        self._present = False
+        rejoins = on_replaced is OnReplaced.REJOIN
+        identity = Identity(group_id, name, self.incarnation, endpoint, rejoins)
+        self._heart = Heart(store.dsn, identity, self, doorbell)
         self._leaving = False  # nobody hands over to it any more
         self._stopping = False
-        self._fenced = False  # it knows that its place was taken, or that its role is another one than its cache says
-        self._asked = False  # something other than memory has changed: the next beat tells what
-        self._renewed_at = -1e9
-        self._trouble = self._noted = ""
-        self._task: asyncio.Task[None] | None = None
+        self._served_from = 0  # the revision that its cache must have reached before it serves (M6)
+        self._answered_at = time.monotonic()  # when its event loop last heard of a heartbeat
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._beat = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
         claims = Claims(store, group_id)
         chores = (EmbeddingChore(claims, own), ExtractionChore(claims, own), RelatingChore(store, group_id))
         self._background = Background(self._claimant, own, claims, chores)
@@ -109,18 +109,26 @@ class HostedRobot(Member):
             UnknownRobotError, MemoryUnavailableError.
 
         """
-        session = await self._register()
+        self._loop = asyncio.get_running_loop()
+        await self._heart.start(replace=self._replace)
         try:
-            await self._session.open()
-            await self._replica.catch_up()
-            self._fenced = False
-            await self._beat(session)
+            listener = await self._listen()
+            try:
+                await self._session.open()
+                await self._replica.catch_up()
+            except BaseException:
+                await listener.close()
+                raise
+            await self._heart.beat()
         except BaseException:
             await self._session.close()
-            await session.close()
+            await self._heart.stop()
             raise
-        self._task = asyncio.create_task(self._run(session), name=f"robot {self.name}")
-        await asyncio.sleep(0)  # cancelled before its first step, it would not close the session
+        self._tasks = [
+            asyncio.create_task(self._or_end(self._hear(listener)), name=f"robot {self.name} listens"),
+            asyncio.create_task(self._or_end(self._keep_up()), name=f"robot {self.name} keeps up"),
+        ]
+        await asyncio.sleep(0)  # cancelled before its first step, it would not close the listener
         self._background.start()
         self._tending.start()
 
@@ -132,24 +140,23 @@ class HostedRobot(Member):
 
         """
         self._leaving = self._stopping = True
+        here = self._heart.present
         try:
-            await self._withdraw()  # while the session stands: without it, it would look like a death
+            if not await self._heart.stop() and here:  # the session was lost in that moment
+                await self._store.withdraw(self._group_id, self.name, self.incarnation)
         finally:
-            if self._task is not None:
-                await cancelled([self._task])
-                self._task = None
-            await self._background.stop()
-            await self._tending.stop()
+            await self._rest()
             if self._own_models is not None:
                 await self._own_models.aclose()
             await self._close_writer()
             await self._replica.close(f"robot {self.name} has stopped")
-        await self._withdraw()  # it had just come back
 
-    async def _withdraw(self) -> None:
-        if self._present:
-            self._present = False
-            await self._store.withdraw(self._group_id, self.name, self.incarnation)
+    async def _rest(self) -> None:
+        """End what runs in the background."""
+        tasks, self._tasks = self._tasks, []
+        await cancelled(tasks)
+        await self._background.stop()
+        await self._tending.stop()
 
     async def __aenter__(self) -> HostedRobot:
         await self.start()
@@ -174,11 +181,11 @@ class HostedRobot(Member):
     @property
     def registered(self) -> bool:
         """Whether its presence stands, as far as it knows."""
-        return self._present
+        return self._heart.present
 
     def heartbeat_age(self, now: float) -> float:
         """Seconds (monotonic) since the last acknowledged heartbeat was sent."""
-        return now - self._renewed_at
+        return now - self._heart.renewed_at
 
     def serving(self, now: float) -> Serving:
         """Whether it may serve at ``now`` (seconds, monotonic), and why not."""
@@ -186,149 +193,164 @@ class HostedRobot(Member):
             return Serving(False, f"its background work ended: {self.ended}")
         if self._stopping:
             return Serving(False, "it has been stopped")
-        settings = self._registration
+        heart, settings = self._heart, self._heart.registration
         return may_serve(
             Standing(
-                registered=settings is not None and not self._fenced,
+                # M6: another role than the cache's is served when the cache has it
+                registered=settings is not None and not heart.fenced and self.cache.revision >= self._served_from,
                 warm=self.warm,
-                renewed_at=self._renewed_at,
+                renewed_at=heart.renewed_at,
                 lease_s=settings.lease_ms / 1000 if settings else 0.0,
-                heartbeat_s=self._heartbeat_s,
-                trouble=self._trouble,
+                heartbeat_s=settings.heartbeat_ms / 1000 if settings else 0.5,
+                trouble=heart.trouble,
             ),
             now,
         )
 
-    # -- background --------------------------------------------------------------------------------------------------
+    # -- what its heart calls, in the heart's thread -----------------------------------------------------------------
 
-    async def _run(self, session: PresenceSession) -> None:
-        try:
-            while True:
-                try:
-                    async with session:
-                        await self._live(session)
-                except (MemoryUnavailableError, ReplacedError) as error:
-                    if self._stopping:
-                        return
-                    self._lost(error)
-                session = await self._return()
-        except RobotGroupsError as error:  # its place is another one's, or nobody's: it was told so, and gives up
-            level = logging.WARNING if self._on_replaced is OnReplaced.REJOIN else logging.INFO
-            logger.log(level, "robot %s ended: %s", self.name, error)
-            await self._end(error)
-        except Exception as error:
-            logger.exception("robot %s ended", self.name)
-            await self._end(error)
+    def progress(self) -> tuple[int, bool]:
+        """The revision that its cache has applied, and whether it may be promoted: warm, staying, and not blocked."""
+        settings = self._heart.registration
+        patience = BLOCKED_BEATS * settings.heartbeat_ms / 1000 if settings else 1.0
+        blocked = time.monotonic() - self._answered_at > patience
+        return self.cache.revision, self.warm and not self._leaving and not blocked
 
-    async def _end(self, error: Exception) -> None:
-        self.ended = error
-        self._present = False
-        await self._background.stop()
-        await self._tending.stop()
-        await self._replica.close(f"robot {self.name} has ended: {error}")
+    def registered_as(self, registration: Registration, applied: int) -> None:
+        """It has its place. Until its cache has the role that it has now, it does not serve."""
+        if (registration.role, registration.tenure) != (self.role, self.tenure):
+            self._served_from = registration.revision
+        self._post(self._registered, registration, applied)
 
-    async def _live(self, session: PresenceSession) -> None:
-        """Hear, catch up and beat, until the session is lost or the place is taken. Raises ReplacedError."""
-        while True:
-            now = time.monotonic()
-            soon = self._asked or self.cache.revision > self._replica.reported
-            due = self._renewed_at + (REPORT_EVERY_S if soon else self._heartbeat_s)
-            if now >= due:
-                await self._beat(session)
-                continue
-            heard = await session.notifications(due - now)
-            if heard:
-                others = self._replica.hear(heard)
-                # memory is behind, or else a setting has changed, which has no revision
-                self._asked = self._asked or (others and not self._replica.behind)
-                if self._asked or (others and self.role is Role.ACTIVE):
-                    self._background.wake()
-            if self._replica.behind:
-                await self._replica.follow()
+    def beaten(self, beat: Beat, applied: int) -> None:
+        """A heartbeat has been answered."""
+        self._post(self._beaten, beat, applied)
 
-    async def _beat(self, session: PresenceSession) -> None:
-        sent, applied, self._asked = time.monotonic(), self.cache.revision, False
-        beat = await session.beat(self.name, applied=applied, warm=self.warm and not self._leaving)
-        if not beat.current:
-            self._fenced = True
-            raise ReplacedError(f"{self.name}'s presence was ended")
-        assert self._registration is not None
-        self._registration = replace(self._registration, heartbeat_ms=beat.heartbeat_ms, lease_ms=beat.lease_ms)
-        self._renewed_at, self._trouble, self._noted = sent, "", ""
+    def gave_up(self, error: Exception) -> None:
+        """It is not to come back."""
+        self._post(self._end, error)
+
+    def _post(self, call: Callable[..., object], *arguments: Any) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # its event loop was closed without stopping it
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # -- in the robot's own event loop -------------------------------------------------------------------------------
+
+    def _registered(self, registration: Registration, applied: int) -> None:
+        self._tokenizer = registration.tokenizer
+        self._replica.beaten(registration.revision, applied)
+        self._replica.reported = 0
+        self._beat.set()
+
+    def _beaten(self, beat: Beat, applied: int) -> None:
+        self._answered_at = time.monotonic()
         self.cache.max_tokens = beat.max_tokens
         self._replica.beaten(beat.revision, applied)
-        if self._replica.behind or not self._replica.knows_the_active:
-            await self._replica.catch_up()
-        else:
-            await self._replica.wake()
+        self._beat.set()
 
-    async def _return(self) -> PresenceSession:
-        """Register again, however long it takes. What another process took over is left to it."""
+    async def _or_end(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            logger.exception("robot %s", self.name)
+            await self._heart.stop()
+            self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        if self._stopping or self.ended is not None:
+            return
+        level = logging.WARNING if self._on_replaced is OnReplaced.REJOIN else logging.INFO
+        logger.log(level, "robot %s ended: %s", self.name, error)
+        self.ended = error
+        self._tasks.append(asyncio.create_task(self._ended(error), name=f"robot {self.name} ends"))
+
+    async def _ended(self, error: Exception) -> None:
+        self._tasks.remove(asyncio.current_task())  # type: ignore[arg-type]  # it is in a task
+        await self._rest()
+        await self._replica.close(f"robot {self.name} has ended: {error}")
+
+    async def _keep_up(self) -> None:
+        """After each heartbeat's answer: read what the cache lacks, tell those who wait, report what was read."""
+        told = ""
+        while True:
+            await self._beat.wait()
+            self._beat.clear()
+            try:
+                if self._replica.behind or not self._replica.knows_the_active:
+                    await self._replica.catch_up()
+                    self._report()
+                else:
+                    await self._replica.wake()
+                told = ""
+            except (MemoryUnavailableError, UnknownGroupError) as error:
+                if str(error) != told:
+                    logger.info("robot %s cannot read what it lacks: %s; trying again", self.name, error)
+                told = str(error)
+
+    async def _hear(self, listener: Listener) -> None:
+        """Take in what is announced, and read it."""
+        while True:
+            try:
+                async with listener:
+                    while True:
+                        async for note in listener.notifications():
+                            await self._heard(note.revision)
+            except MemoryUnavailableError as error:
+                logger.info("robot %s hears nothing: %s; listening again", self.name, error)
+            listener = await self._listen_again()
+
+    async def _listen_again(self) -> Listener:
         pause = FIRST_PAUSE_S
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries
             pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
-                session = await self._register(rejoin=self._on_replaced is OnReplaced.REJOIN)
-            except (MemoryUnavailableError, UnknownGroupError) as error:
-                self._note(error)
+                listener = await self._listen()
+            except MemoryUnavailableError:
                 continue
             try:
-                await self._replica.catch_up()
+                await self._replica.catch_up()  # LISTEN first, then read (M5)
             except BaseException as error:
-                await session.close()
-                if not isinstance(error, MemoryUnavailableError):
-                    raise
-                self._note(error)
-                continue
-            self._fenced = False
-            logger.info("robot %s is back as %s", self.name, self.role)
-            return session
+                await listener.close()
+                if isinstance(error, MemoryUnavailableError | UnknownGroupError):
+                    continue
+                raise
+            return listener
 
-    async def _register(self, *, rejoin: bool = True) -> PresenceSession:
-        session = await PresenceSession.open(self._store.dsn, self._group_id, self.incarnation)
-        sent, applied = time.monotonic(), self.cache.revision
+    async def _heard(self, revision: int) -> None:
+        others = self._replica.hear([revision])
+        # memory is behind, or else a setting has changed, which has no revision
+        asked = others and not self._replica.behind
+        if asked or (others and self.role is Role.ACTIVE):
+            self._background.wake()
+        if self._replica.behind:
+            await self._replica.follow()
+        if asked:
+            self._heart.soon()
+        self._report()
+
+    def _report(self) -> None:
+        if self.cache.revision > self._replica.reported:
+            self._heart.soon()
+
+    async def _listen(self) -> Listener:
+        listener = await Listener.open(self._store.dsn, application_name(self.incarnation))
         try:
-            registration = await session.register(self.name, self._endpoint, replace=self._replace, rejoin=rejoin)
+            await listener.listen([self._group_id])
         except BaseException:
-            await session.close()
+            await listener.close()
             raise
-        # Only the first registration may push another process aside: later, the other one is the newer.
-        self._replace = False
-        # M6: another role than the cache's is served when the cache has it
-        self._fenced = (registration.role, registration.tenure) != (self.role, self.tenure)
-        self._registration, self._present, self._tokenizer = registration, True, registration.tokenizer
-        self._renewed_at, self._trouble, self._noted = sent, "", ""
-        self._replica.beaten(registration.revision, applied)
-        self._replica.reported = 0
-        return session
+        return listener
 
     def _remembered(self, items: Sequence[Item]) -> None:
         self._background.remembered(tagged=any(item.memory is None or item.memory["tags"] for item in items))
 
     def _claimant(self) -> Claimant | None:
         """Who claims background work: nobody, while it may not serve."""
-        serves = self._present and self.serving(time.monotonic()).ok
+        serves = self.registered and self.serving(time.monotonic()).ok
         return Claimant(self.name, self.incarnation) if serves else None
 
     def _tends(self) -> bool:
         """Whether it is this robot that sees to the group's tables: the first active one, while it may serve."""
         return self.cache.named(Role.ACTIVE)[:1] == (self.name,) and self._claimant() is not None
-
-    # -- small ones --------------------------------------------------------------------------------------------------
-
-    @property
-    def _heartbeat_s(self) -> float:
-        return self._registration.heartbeat_ms / 1000 if self._registration else 0.5
-
-    def _lost(self, error: RobotGroupsError) -> None:
-        """Its session has ended; mostly it is back in a moment."""
-        logger.info("robot %s: %s; coming back", self.name, error)
-        self._trouble, self._present = str(error), False
-
-    def _note(self, error: RobotGroupsError) -> None:
-        """It cannot come back yet."""
-        if str(error) != self._noted:
-            logger.warning("robot %s: %s", self.name, error)
-        self._noted = self._trouble = str(error)
-        self._present = False

@@ -36,7 +36,6 @@ class FailureDetector:
         self._away_since: dict[str, float] = {}
         self._attempts: dict[str, _Attempt] = {}
         self._leases = LeaseWatch()
-        self._looked_at = 0.0
         self.suspects: tuple[Suspect, ...] = ()
 
     def interrupted(self) -> None:
@@ -65,11 +64,8 @@ class FailureDetector:
 
     def _expired(self, status: GroupStatus, now: float) -> list[Suspect]:
         """The robots whose heartbeat stood still for a lease, while this observer looked on."""
-        lease = status.lease_ms / 1000
-        if now - self._looked_at > lease / 2:
-            self._leases.forget()  # it was asleep itself: what it did not watch did not stand still
-        self._looked_at = now
-        expired = self._leases.observe(status.robots, lease_s=lease, now=now)
+        standing = [robot for robot in status.robots if robot.role is not Role.FAILED]
+        expired = self._leases.look(standing, lease_s=status.lease_ms / 1000, now=now)
         return [lease_suspect(found) for found in expired]
 
     def _beats_on(self, robot: RobotStatus) -> bool:

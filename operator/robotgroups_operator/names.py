@@ -22,6 +22,8 @@ ANNOTATION_TEMPLATE = f"{DOMAIN}/template"
 
 CONTAINER = "robot"
 PORT_NAME = "http"
+DOORBELL_PORT = 8079  # what a robot takes when nothing else is said
+DOORBELL_PORT_NAME = "doorbell"
 PORT = 8080
 SECRETS_PATH = "/var/run/secrets/robotgroups"
 

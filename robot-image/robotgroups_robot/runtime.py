@@ -98,6 +98,7 @@ class Runtime:
             replace=replace,
             incarnation=self._incarnation,
             keys=self.settings.api_keys(),
+            doorbell=self.settings.doorbell,
         )
         await robot.start()
         return robot

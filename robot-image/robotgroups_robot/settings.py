@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, Valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from robotgroups.api_keys import EMBEDDING_VARIABLE, EXTRACTION_VARIABLE, ApiKeys, read_key
+from robotgroups.doorbell import DoorbellPlace
 from robotgroups.errors import ArgumentError
 
 PREFIX = "ROBOTGROUPS_"
@@ -22,6 +23,7 @@ _REMEDIES = {
     "robot": "set it to this robot's name in the RobotGroup",
     "pod_ip": "set it from the downward API (status.podIP), or to the address at which other robots reach this one",
     "port": "set it to a port number, or leave it out for 8080",
+    "doorbell_port": "set it to a port number, to 0 for any, or leave it out for 8079",
     "log_level": "set it to debug, info, warning or error",
     "log_format": "set it to json or console",
     "drain_seconds": "set it to a number of seconds from 0 to 20, or leave it out for 3",
@@ -68,6 +70,7 @@ class RobotSettings(BaseSettings):
     robot: Name
     pod_ip: Annotated[str, AfterValidator(_ip_address)]
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    doorbell_port: Annotated[int, Field(ge=0, le=65535, description="0: any port that is free")] = 8079
     bind: Annotated[str | None, Field(description="address to listen on; all of the pod's when it is not set")] = None
     dsn: SecretStr | None = None
     dsn_file: Path = Path("/var/run/secrets/robotgroups/dsn")
@@ -100,6 +103,11 @@ class RobotSettings(BaseSettings):
         """The URL at which the group's other robots reach this one."""
         host = f"[{self.pod_ip}]" if ":" in self.pod_ip else self.pod_ip
         return f"http://{host}:{self.port}"
+
+    @property
+    def doorbell(self) -> DoorbellPlace:
+        """Where the robot that watches this one holds its connection."""
+        return DoorbellPlace(self.listen_address, self.doorbell_port, self.pod_ip)
 
     def describe(self) -> dict[str, object]:
         """The settings for the log: secrets stay hidden."""

@@ -75,9 +75,10 @@ class Group:
     async def crash(self, robot: HostedRobot) -> None:
         """Ends a robot as SIGKILL does: nothing is given back, nothing is said."""
         background, claims = robot._background, robot._background._claims
-        running = (robot._task, background._task, *background._working, *claims._keepers)
+        await robot._heart.stop(withdraw=False)
+        running = (*robot._tasks, background._task, *background._working, *claims._keepers)
         tasks = {task for task in running if task is not None}
-        robot._task = background._task = None
+        robot._tasks, background._task = [], None
         claims._open.clear()
         while tasks:
             for task in tasks:

@@ -11,6 +11,8 @@ from robotgroups_operator.manifests.scheduling import default_affinity, spread, 
 from robotgroups_operator.names import (
     ANNOTATION_TEMPLATE,
     CONTAINER,
+    DOORBELL_PORT,
+    DOORBELL_PORT_NAME,
     LABEL_GENERATED,
     LABEL_GROUP,
     LABEL_ROBOT,
@@ -120,7 +122,10 @@ def _robot_container(group: Group, robot: Robot, template: Template) -> Manifest
         "name": CONTAINER,
         "image": template.image or default_image(group),
         "imagePullPolicy": template.image_pull_policy or group.defaults.image_pull_policy,
-        "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"},
+            {"name": DOORBELL_PORT_NAME, "containerPort": DOORBELL_PORT, "protocol": "TCP"},
+        ],
         "env": _environment(group, robot, template),
         "resources": dict(template.resources) if template.resources else DEFAULT_RESOURCES,
         "securityContext": {

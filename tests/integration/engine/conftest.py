@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from robot_process import until
 
+from robotgroups.cancelling import cancelled
 from robotgroups.models import GroupKey, GroupSettings, RobotStatus, Snapshot
 from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot
@@ -61,11 +62,9 @@ class Group:
 
     async def kill(self, robot: HostedRobot) -> None:
         """Ends a robot as SIGKILL does: its session goes, nothing is said; returns when Postgres has noticed."""
-        task, robot._task = robot._task, None
-        assert task is not None
-        while not task.done():
-            task.cancel()  # again and again: before Python 3.12 asyncio.wait_for can swallow it
-            await asyncio.wait([task], timeout=0.1)
+        tasks, robot._tasks = robot._tasks, []
+        await cancelled(tasks)
+        await robot._heart.stop(withdraw=False)
         await robot._session.close()
 
         async def dead() -> bool:

@@ -23,7 +23,7 @@ from robotgroups.errors import (
     UnknownRobotError,
 )
 from robotgroups.models import ChangeKind, GroupKey, GroupSettings, Outcome, Remembered
-from robotgroups.presence import PresenceSession
+from robotgroups.presence import channel
 from robotgroups.recall import Filters
 from robotgroups.store import Store, robot_dsn
 
@@ -282,9 +282,11 @@ async def test_m4_no_statement_leaves_a_set_above_its_budget(group: Group) -> No
 
 async def test_m5_announcements_carry_revisions_and_nothing_else(group: Group) -> None:
     await group.arrive("a")
-    async with await PresenceSession.open(group.dsn, group.id, group.robots["a"].incarnation) as listener:
+    async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as listener:
+        await listener.execute(f"LISTEN {channel(group.id)}".encode())
         await group.remember("secret content")
-        assert await listener.notifications(5) == [2]
+        heard = [note async for note in listener.notifies(timeout=5, stop_after=1)]
+        assert [note.payload for note in heard] == ["2"]
 
 
 # -- recall --------------------------------------------------------------------------------------------------------

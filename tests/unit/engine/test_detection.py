@@ -41,7 +41,7 @@ def test_it_is_said_again_until_it_is_acted_upon() -> None:
     watch.observe([robot(5)], lease_s=LEASE_S, now=0.0)
     assert len(watch.observe([robot(5)], lease_s=LEASE_S, now=3.0)) == 1
     assert len(watch.observe([robot(5)], lease_s=LEASE_S, now=4.0)) == 1
-    assert watch.observe([robot(5, role=Role.FAILED)], lease_s=LEASE_S, now=5.0) == []
+    assert watch.observe([], lease_s=LEASE_S, now=5.0) == []
 
 
 def test_a_beat_or_a_new_incarnation_starts_the_lease_anew() -> None:
@@ -58,6 +58,23 @@ def test_an_absence_between_two_readings_starts_the_lease_anew() -> None:
     watch.observe([robot(5)], lease_s=LEASE_S, now=0.0)
     watch.observe([], lease_s=LEASE_S, now=1.0)
     assert watch.observe([robot(5)], lease_s=LEASE_S, now=4.0) == []
+
+
+def test_who_looks_again_after_half_a_lease_has_slept() -> None:
+    watch = LeaseWatch()
+    assert watch.look([robot(5)], lease_s=LEASE_S, now=0.0) == []
+    assert watch.look([robot(5)], lease_s=LEASE_S, now=1.5) == []
+    assert watch.look([robot(5)], lease_s=LEASE_S, now=3.5) == [], "it slept from 1.5 on"
+    assert watch.look([robot(5)], lease_s=LEASE_S, now=5.0) == []
+    assert watch.look([robot(5)], lease_s=LEASE_S, now=6.5) == [Expired("a", ONE, 5, 3.0)]
+
+
+def test_the_next_expiry_is_that_of_the_oldest_beat() -> None:
+    watch = LeaseWatch()
+    assert watch.next_expiry == float("inf")
+    watch.observe([robot(1), robot(1, name="b", incarnation=TWO)], lease_s=LEASE_S, now=1.0)
+    watch.observe([robot(2), robot(1, name="b", incarnation=TWO)], lease_s=LEASE_S, now=2.0)
+    assert watch.next_expiry == 4.0
 
 
 def test_after_a_gap_of_its_own_the_observer_has_seen_nothing() -> None:

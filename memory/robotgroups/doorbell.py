@@ -19,6 +19,7 @@ from robotgroups.models import Peer
 
 # One watches in a ring; the rest is for rings that close anew, and for strangers.
 MAX_HELD = 64
+HIGHEST_PORT = 65535
 CONNECT_TIMEOUT_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 # A lost node says nothing: the kernel finds out in 5 s. Mostly its lease is over before.
@@ -118,7 +119,7 @@ def _place(peer: Peer | None) -> tuple[object, ...]:
 
 def _address(doorbell: str) -> tuple[str, int]:
     host, _, port = doorbell.rpartition(":")
-    if not 0 < int(port) < 65536:
+    if not 0 < int(port) <= HIGHEST_PORT:
         raise ValueError(f"{port} is no port")
     return host.strip("[]"), int(port)
 

@@ -1,6 +1,5 @@
 """Robots that live in the test's process, in a group of their own."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Disaster recovery: the primary's process is killed, and the standby, in another process, takes over with everything.
+"""Disaster recovery: the primary's process is killed, and the standby, in another process, takes over by itself.
 
     python examples/disaster_recovery.py
 
@@ -7,6 +7,7 @@ It uses the Postgres that ROBOTGROUPS_DSN names, else one of its own (embedded).
 
 import subprocess
 import sys
+import time
 
 from robotgroups import RobotGroup
 from robotgroups.errors import RobotGroupsError
@@ -35,7 +36,9 @@ def main() -> None:
             process.kill()
         print(f"the primary was killed after {len(acknowledged)} acknowledged memories")
 
-        print(f"promoted: {group.failover()}")
+        while group.is_passive("dr-standby"):  # it watches the primary, and finds its death within milliseconds
+            time.sleep(0.01)
+        print(f"promoted: {group.active[0]}")
         kept = {memory.id for memory in group.working_memory()}
         print(f"lost: {len(acknowledged - kept)}")
         print(f"the standby goes on: {group.remember('The standby has taken over.') not in acknowledged}")

@@ -6,6 +6,7 @@ A pool serves statements; presence has a session of its own. Neither works throu
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -80,6 +81,22 @@ def checked_dsn(dsn: str, *, application_name: str, **extra: Any) -> str:
     settings["options"] = f"{SESSION_SETTINGS} {given.get('options', '') or ''}".strip()
     settings["application_name"] = application_name
     return make_conninfo("", **settings | extra)
+
+
+async def readable(connection: Connection, timeout_s: float, event: asyncio.Event | None = None) -> None:
+    """Wait until something comes in on an idle connection, ``event`` is set (it is by either), or the time is over.
+
+    psycopg waits for notifications too, but holds the connection meanwhile; broken off, it asks Postgres to cancel.
+    """
+    event, loop, where = event or asyncio.Event(), asyncio.get_running_loop(), connection.fileno()
+    loop.add_reader(where, event.set)
+    try:
+        async with asyncio.timeout(max(timeout_s, 0)):
+            await event.wait()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(where)
 
 
 async def refuse_pooler(connection: Connection) -> None:

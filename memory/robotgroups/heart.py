@@ -20,7 +20,13 @@ from uuid import UUID
 from robotgroups.cancelling import cancelled
 from robotgroups.detection import LeaseWatch
 from robotgroups.doorbell import Doorbell, DoorbellPlace, Watcher
-from robotgroups.errors import MemoryUnavailableError, ReplacedError, RobotGroupsError, UnknownGroupError
+from robotgroups.errors import (
+    MemoryUnavailableError,
+    ReplacedError,
+    RobotGroupsError,
+    UnknownGroupError,
+    UnknownRobotError,
+)
 from robotgroups.loop import Loop
 from robotgroups.models import Beat, Outcome, Peer, Registration
 from robotgroups.presence import PresenceSession
@@ -220,12 +226,15 @@ class Heart:
         """Declare those that are due; whether somebody's role has changed by it."""
         changed = False
         for suspect in self._suspects.due(now):
-            verdict = await session.declare_failed(suspect, self._identity.robot)
-            outcome = verdict.outcome if verdict else None
+            try:
+                verdict = await session.declare_failed(suspect, self._identity.robot)
+                outcome = verdict.outcome if verdict else None
+            except UnknownRobotError:  # it has just left the group
+                verdict, outcome = None, Outcome.STALE
             self._suspects.answered(suspect, outcome, time.monotonic())
             logger.debug("%s: %s", suspect, verdict)
             if verdict is not None and outcome not in (Outcome.ALIVE, Outcome.STALE):
-                logger.warning(
+                logger.info(
                     "%s: declared %s failed (%s): %s%s",
                     self._identity.robot,
                     suspect.robot,

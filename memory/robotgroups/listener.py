@@ -8,7 +8,7 @@ from types import TracebackType
 
 import psycopg
 
-from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
+from robotgroups.connection import Connection, checked_dsn, our_errors, readable, refuse_pooler
 from robotgroups.presence import announced_revision, channel
 
 PAUSE_S = 0.5  # how soon a newly wanted group is listened to; whoever asks for it reads its state then anyway
@@ -62,9 +62,10 @@ class Listener:
         return frozenset(wanted[name] for name in new)
 
     async def notifications(self) -> AsyncIterator[Notification]:
-        """Yield what is announced for half a second; raises MemoryUnavailableError when the connection is lost."""
+        """Yield what was announced within half a second; raises MemoryUnavailableError when the connection is lost."""
+        await readable(self._connection, PAUSE_S)
         async with our_errors():
-            async for note in self._connection.notifies(timeout=PAUSE_S):
+            async for note in self._connection.notifies(timeout=0):
                 group_id = self._listening.get(note.channel)
                 revision = announced_revision(note.payload)
                 if group_id is not None and revision is not None:

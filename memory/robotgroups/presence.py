@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import dict_row
 
-from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
+from robotgroups.connection import Connection, checked_dsn, our_errors, readable, refuse_pooler
 from robotgroups.models import Beat, Outcome, Peer, Registration, Role, Verdict
 from robotgroups.suspects import Suspect
 
@@ -154,15 +154,7 @@ class PresenceSession:
             MemoryUnavailableError: the session has ended.
 
         """
-        loop, where = asyncio.get_running_loop(), self._connection.fileno()
-        loop.add_reader(where, news.set)
-        try:
-            async with asyncio.timeout(max(timeout_s, 0)):
-                await news.wait()
-        except TimeoutError:
-            pass
-        finally:
-            loop.remove_reader(where)
+        await readable(self._connection, timeout_s, news)
         async with our_errors():
             return [note async for note in self._connection.notifies(timeout=0)] != []
 

@@ -50,7 +50,7 @@ async def test_its_presence_stands_until_its_withdrawal_is_done(group: Any) -> N
 
         await until(withdrawing, "the withdrawal waits", LIMIT_S)
         assert (await group.robot("a")).live
-        assert await sessions(group, robot) == 1
+        assert await sessions(group, robot) == 2, "presence, and what it listens by"
         assert robot.serving(time.monotonic()).reason == "it has been stopped"
         await holder.close()
     assert await group.sql("SELECT robot FROM robotgroups.presence") == []

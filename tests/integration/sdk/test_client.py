@@ -10,7 +10,7 @@ from robot_process import RobotProcess, robots, until
 
 from robotgroups import AsyncClient, Client
 from robotgroups.errors import ArgumentError, MissingFeatureError, NotPermittedError, UnknownMemoryError
-from robotgroups.models import Change, ChangeKind, GroupKey, GroupSettings, Outcome
+from robotgroups.models import Change, ChangeKind, GroupKey, GroupSettings
 from robotgroups.store import Store, robot_dsn
 
 KEY = GroupKey("cluster-uid", "namespace-uid", "served")
@@ -31,14 +31,10 @@ class Served:
         return f"http://127.0.0.1:{self.standby.port}"
 
     async def replace_primary(self) -> None:
-        """Does what the operator does when it has seen the primary's pod die."""
-        before = next(r for r in (await self.store.status(self.id)).robots if r.name == "primary")
+        """Waits until the standby has found out that the primary is dead."""
 
         async def promoted() -> bool:
-            verdict = await self.store.declare_failed(
-                self.id, "primary", before.incarnation, reason="killed", detected_by="test"
-            )
-            return verdict.outcome is Outcome.PROMOTED
+            return (await self.store.status(self.id)).active == ("standby",)
 
         await until(promoted, "the standby is promoted")
 

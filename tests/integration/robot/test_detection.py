@@ -1,0 +1,100 @@
+"""Robots find each other's deaths: real processes, no operator."""
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from robot_process import until
+
+from robotgroups.models import Failover
+
+from .conftest import Group, declared
+
+
+@pytest.fixture
+async def three(dsn: str, tmp_path: Path) -> AsyncIterator[Group]:
+    """Ring of three: a is watched by c, b by a, c by b."""
+    async with declared(dsn, tmp_path, ["a"], ["b", "c"]) as group:
+        await group.start("a", "b", "c")
+        yield group
+
+
+async def first_failover(group: Group) -> Failover:
+    async def found() -> list[Failover]:
+        return await group.store.failovers(group.id)
+
+    (failover,) = await until(found, "a failover")
+    assert isinstance(failover, Failover)
+    return failover
+
+
+async def test_a_killed_robot_is_replaced_by_the_one_that_watches_it(group: Group) -> None:
+    await group.start("primary", "standby")
+    kept = (await group["primary"].client.post("/v1/memories", json={"content": "acknowledged"})).json()["id"]
+    await group["primary"].kill()
+    failover = await first_failover(group)
+    assert (failover.kind, failover.source, failover.target) == ("failover", "primary", "standby")
+    assert (failover.detected_by, failover.reason) == ("standby", "its doorbell fell silent")
+    assert await group.roles() == {"primary": "failed", "standby": "active"}
+    written = await group["standby"].client.post("/v1/memories", json={"content": "after it"})
+    assert (written.status_code, written.headers["x-robotgroups-robot"]) == (201, "standby")
+    found = (await group["standby"].client.get("/v1/recall", params={"q": "acknowledged"})).json()["memories"]
+    assert [memory["id"] for memory in found] == [kept]
+    await group.start("primary")
+    assert await group.roles() == {"primary": "passive", "standby": "active"}
+    assert len(await group.store.failovers(group.id)) == 1, "one death, one failover (R3)"
+
+
+async def test_a_stopped_robot_is_replaced_when_its_lease_is_over(group: Group) -> None:
+    await group.start("primary", "standby")
+    group["primary"].signal(signal.SIGSTOP)
+    failover = await first_failover(group)
+    assert (failover.source, failover.target, failover.detected_by) == ("primary", "standby", "standby")
+    stood_still = re.fullmatch(r"its heartbeat stood still for (\d\.\d) s", failover.reason)
+    assert stood_still is not None, failover.reason
+    assert float(stood_still[1]) >= 3.0, "not before its lease was over"
+    group["primary"].signal(signal.SIGCONT)
+    await group.until_roles(primary="passive", standby="active")
+    assert len(await group.store.failovers(group.id)) == 1
+
+
+async def test_a_dead_passive_robot_is_failed_and_comes_back_passive(group: Group) -> None:
+    await group.start("primary", "standby")
+    await group["standby"].kill()
+    await group.until_roles(primary="active", standby="failed")
+    assert await group.store.failovers(group.id) == []
+    await group.start("standby")
+    assert await group.roles() == {"primary": "active", "standby": "passive"}
+
+
+async def test_the_robot_and_its_watcher_die_at_once(three: Group) -> None:
+    for name in ("a", "c"):
+        three[name].signal(signal.SIGKILL)
+    await three.until_roles(a="failed", b="active", c="failed")
+    (failover,) = await three.store.failovers(three.id)
+    assert (failover.source, failover.target) == ("a", "b")
+
+
+async def test_one_death_after_the_other(three: Group) -> None:
+    await three["a"].kill()
+    await three.until_roles(a="failed")
+    active = next(name for name, role in (await three.roles()).items() if role == "active")
+    last = "b" if active == "c" else "c"
+    await three[active].kill()
+    await three.until_roles(**{active: "failed", last: "active"})
+    moves = [(f.source, f.target) for f in await three.store.failovers(three.id)]
+    assert moves == [(active, last), ("a", active)]
+
+
+async def test_all_die_and_the_first_that_comes_back_serves(three: Group) -> None:
+    for name in ("a", "b", "c"):
+        three[name].signal(signal.SIGKILL)
+    for name in ("a", "b", "c"):
+        await three[name].kill()
+    await three.start("b")
+    # nobody was there to declare anything: a's lease has to run out before b takes over
+    await three.until_roles(b="active")
+    written = await three["b"].client.post("/v1/memories", json={"content": "b alone"})
+    assert (written.status_code, written.headers["x-robotgroups-robot"]) == (201, "b")

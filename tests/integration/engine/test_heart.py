@@ -103,5 +103,5 @@ async def test_a_start_that_fails_leaves_no_presence(group: Group) -> None:
     robot._replica.catch_up = fails  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="no cache today"):
         await robot.start()
-    assert (await group.robot("a")).incarnation is None
+    assert await group.sql("SELECT robot FROM robotgroups.presence") == []
     assert not robot.registered

@@ -19,6 +19,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Eviction",
+    "Failback",
     "Failover",
     "FailoverMode",
     "FailoverResult",
@@ -55,6 +56,13 @@ class FailoverMode(StrEnum):
 
     AUTOMATIC = "Automatic"
     MANUAL = "Manual"
+
+
+class Failback(StrEnum):
+    """Whether a robot that is declared active gets its place back after a failover or a switchover."""
+
+    NEVER = "Never"
+    PREFERRED = "Preferred"
 
 
 class Retention(StrEnum):
@@ -94,6 +102,7 @@ class Outcome(StrEnum):
     ALIVE = "alive"
     STALE = "stale"
     GRACE = "grace"
+    DELAYED = "delayed"
     SUSPENDED = "suspended"
     MANUAL = "manual"
 
@@ -112,7 +121,8 @@ class GroupSettings:
     """What a group is declared to be.
 
     ``max_tokens`` None keeps the stored value (4000 for a new group). ``space`` None is a space of the group's own; it
-    cannot be changed. Memories are removed ``expire_after_s`` seconds after they were remembered last, and the oldest
+    cannot be changed. An active robot that died keeps its place for ``failover_delay_ms``; one that failed within
+    ``failover_cooldown_ms`` is promoted last (docs/failover.md). Memories are removed ``expire_after_s`` seconds after they were remembered last, and the oldest
     beyond ``keep_memories``; None: never. ``embedding`` and ``extraction`` are EmbeddingConfig and ExtractionConfig as
     JSON; None keeps what is stored.
     """
@@ -123,6 +133,9 @@ class GroupSettings:
     heartbeat_ms: int = 500
     lease_ms: int = 3000
     failover_mode: FailoverMode = FailoverMode.AUTOMATIC
+    failover_delay_ms: int = 0
+    failover_cooldown_ms: int = 30_000
+    failback: Failback = Failback.NEVER
     retention: Retention = Retention.RETAIN
     suspended: bool = False
     resource_uid: str = ""
@@ -280,13 +293,17 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What ``declare_failed`` decided, and why."""
+    """What ``declare_failed`` decided, and why.
+
+    ``retry_ms``, of grace and delayed: in how many milliseconds it can be declared failed if it does not come back.
+    """
 
     outcome: Outcome
     promoted: str | None
     epoch: int
     revision: int
     reason: str
+    retry_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

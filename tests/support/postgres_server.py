@@ -80,3 +80,28 @@ class PostgresServer:
             connection.execute(f"CREATE ROLE {OWNER} {rights}")
         with psycopg.connect(self.dsn("template1"), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION vector")
+
+    def standby(self) -> "PostgresServer":
+        """A server of its own that follows this one from where it is now; `start` it."""
+        follower = PostgresServer(self.version)
+        follower.copy_of(self.port)
+        return follower
+
+    def copy_of(self, port: int) -> None:
+        """Takes a base backup of the server at a port, to follow it as a streaming standby."""
+        primary = ("-h", "127.0.0.1", "-p", str(port), "-U", "postgres")
+        options = (
+            "-D",
+            str(self.data),
+            "--checkpoint=fast",
+            "--wal-method=stream",
+            "--write-recovery-conf",
+            "--no-sync",
+        )
+        self._programs.run("pg_basebackup", *primary, *options)
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write(f"port={self.port}\nunix_socket_directories='{self.directory}'\n")
+
+    def promote(self) -> None:
+        """Makes a standby the primary, and waits until it takes writes."""
+        self._programs.run("pg_ctl", "-w", "-t", "60", "-D", str(self.data), "promote")

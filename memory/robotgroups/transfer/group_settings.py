@@ -9,12 +9,17 @@ from robotgroups import fields, tokens
 from robotgroups.embedding.config import EmbeddingConfig
 from robotgroups.errors import ArgumentError
 from robotgroups.extraction.config import ExtractionConfig
-from robotgroups.models import Eviction, FailoverMode, GroupSettings, Retention
+from robotgroups.models import Eviction, Failback, FailoverMode, GroupSettings, Retention
 from robotgroups.transfer.format import Header
 
 
 def _whole(name: str, value: Any) -> int:
     fields.whole(name, value, 1)
+    return int(value)
+
+
+def _whole_or_zero(name: str, value: Any) -> int:
+    fields.whole(name, value, 0)
     return int(value)
 
 
@@ -41,6 +46,9 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "heartbeat_ms": _whole,
     "lease_ms": _whole,
     "failover_mode": lambda name, value: fields.choice(name, value, FailoverMode),
+    "failover_delay_ms": _whole_or_zero,
+    "failover_cooldown_ms": _whole_or_zero,
+    "failback": lambda name, value: fields.choice(name, value, Failback),
     "retention": lambda name, value: fields.choice(name, value, Retention),
     "space": _text,
     "eviction": lambda name, value: fields.choice(name, value, Eviction),

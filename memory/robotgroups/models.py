@@ -121,10 +121,10 @@ class GroupSettings:
     """What a group is declared to be.
 
     ``max_tokens`` None keeps the stored value (4000 for a new group). ``space`` None is a space of the group's own; it
-    cannot be changed. An active robot that died keeps its place for ``failover_delay_ms``; one that failed within
-    ``failover_cooldown_ms`` is promoted last (docs/failover.md). Memories are removed ``expire_after_s`` seconds after they were remembered last, and the oldest
-    beyond ``keep_memories``; None: never. ``embedding`` and ``extraction`` are EmbeddingConfig and ExtractionConfig as
-    JSON; None keeps what is stored.
+    cannot be changed. An active robot that died keeps its place for ``failover_delay_ms``, and who has failed within
+    ``failover_cooldown_ms`` is promoted last (docs/failover.md). Memories are removed ``expire_after_s`` seconds after
+    they were remembered last, and the oldest beyond ``keep_memories``; None: never. ``embedding`` and ``extraction``
+    are EmbeddingConfig and ExtractionConfig as JSON; None keeps what is stored.
     """
 
     max_tokens: int | None = None

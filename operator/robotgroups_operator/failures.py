@@ -1,13 +1,13 @@
 """Watches one group for deaths and declares them: evidence, heartbeats, retries. `deaths` decides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
 
 from robotgroups.detection import LeaseWatch
-from robotgroups.models import GroupStatus, Outcome, RobotStatus, Role
+from robotgroups.models import GroupStatus, Outcome, RobotStatus, Role, Verdict
 from robotgroups.store import Store
 from robotgroups_operator.deaths import Host, Pods, Suspect, find_suspects, is_present, lease_suspect, remember_hosts
 from robotgroups_operator.metrics import DECLARED
@@ -119,7 +119,16 @@ class FailureDetector:
                 epoch=verdict.epoch,
                 answer=verdict.reason,
             )
-            if verdict.outcome in (Outcome.ALIVE, Outcome.GRACE):
-                delay = self._attempts[suspect.robot].delay
+            if verdict.outcome in (Outcome.ALIVE, Outcome.GRACE, Outcome.DELAYED):
+                delay = self._put_off(suspect.robot, verdict)
                 retry = delay if retry is None else min(retry, delay)
         return retry
+
+    def _put_off(self, robot: str, verdict: Verdict) -> float:
+        """In how many seconds to say it again: when Postgres may agree, or what is known may have changed."""
+        attempt = self._attempts[robot]
+        if verdict.retry_ms is None:
+            return attempt.delay
+        delay = min(verdict.retry_ms / 1000, LAST_RETRY_SECONDS)
+        self._attempts[robot] = replace(attempt, due=attempt.due - attempt.delay + delay)
+        return delay

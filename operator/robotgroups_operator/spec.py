@@ -11,12 +11,13 @@ from typing import Any
 
 from robotgroups.embedding import EmbeddingProvider
 from robotgroups.extraction import ExtractionProvider
-from robotgroups.models import Eviction, FailoverMode, Retention
+from robotgroups.models import Eviction, Failback, FailoverMode, Retention
 from robotgroups_operator.names import worker_name
 
 JsonObject = Mapping[str, Any]
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})(ms|s|m)")
+_WAIT = re.compile(r"(0|[1-9][0-9]{0,5})(ms|s|m)")
 _AGE = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -36,6 +37,14 @@ def parse_duration(text: str, name: str) -> timedelta:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise SpecError(f"{name} is {text!r}: write a whole number and a unit, as 500ms, 3s or 1m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def parse_wait(text: str, name: str) -> timedelta:
+    """Parses `0s`, `500ms`, `30s` or `5m`; raises SpecError, naming the field."""
+    match = _WAIT.fullmatch(text)
+    if match is None:
+        raise SpecError(f"{name} is {text!r}: write a whole number and a unit, as 0s, 500ms, 30s or 5m")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -163,6 +172,9 @@ class Failover:
     mode: FailoverMode = FailoverMode.AUTOMATIC
     heartbeat: timedelta = timedelta(milliseconds=500)
     lease: timedelta = timedelta(seconds=3)
+    delay: timedelta = timedelta(0)
+    cooldown: timedelta = timedelta(seconds=30)
+    failback: Failback = Failback.NEVER
 
 
 @dataclass(frozen=True)
@@ -250,9 +262,20 @@ def _parse_memory(raw: JsonObject) -> Memory:
     )
 
 
+def _parse_failover(raw: JsonObject) -> Failover:
+    default = Failover()
+    return Failover(
+        mode=FailoverMode(raw.get("mode", default.mode)),
+        heartbeat=parse_duration(raw.get("heartbeat", "500ms"), "spec.failover.heartbeat"),
+        lease=parse_duration(raw.get("lease", "3s"), "spec.failover.lease"),
+        delay=parse_wait(raw.get("delay", "0s"), "spec.failover.delay"),
+        cooldown=parse_wait(raw.get("cooldown", "30s"), "spec.failover.cooldown"),
+        failback=Failback(raw.get("failback", default.failback)),
+    )
+
+
 def parse_spec(raw: JsonObject) -> GroupSpec:
     """Parses `spec` of a RobotGroup; raises SpecError for what the schema does not let through either."""
-    failover = raw.get("failover") or {}
     default = GroupSpec()
     try:
         return GroupSpec(
@@ -262,11 +285,7 @@ def parse_spec(raw: JsonObject) -> GroupSpec:
             max_tokens=int(raw.get("maxTokens", default.max_tokens)),
             suspend=bool(raw.get("suspend", default.suspend)),
             memory=_parse_memory(raw.get("memory") or {}),
-            failover=Failover(
-                mode=FailoverMode(failover.get("mode", default.failover.mode)),
-                heartbeat=parse_duration(failover.get("heartbeat", "500ms"), "spec.failover.heartbeat"),
-                lease=parse_duration(failover.get("lease", "3s"), "spec.failover.lease"),
-            ),
+            failover=_parse_failover(raw.get("failover") or {}),
             template=parse_template(raw.get("template")),
         )
     except (KeyError, TypeError, ValueError) as error:

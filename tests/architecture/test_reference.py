@@ -15,6 +15,7 @@ def test_reference_pages_are_up_to_date() -> None:
 def test_pages_name_every_field_and_route() -> None:
     resource, api = (reference.pages()[reference.DIRECTORY / name] for name in ("robotgroup.md", "http-api.md"))
     assert '| `spec.failover.lease` | string | `"3s"` |' in resource
+    assert '| `spec.failover.cooldown` | string | `"30s"` |' in resource
     assert "| `status.lastFailover.durationMs` | int64 |" in resource
     assert "spec.failover.lease must be at least three times spec.failover.heartbeat" in resource
     assert "### POST /v1/memories\n" in api

@@ -1,4 +1,4 @@
-"""Another Postgres server takes over: a streaming standby is promoted, and what the lost one acknowledged last is gone."""
+"""Another Postgres server takes over: a standby is promoted, and what the lost one acknowledged last is gone."""
 
 import time
 from collections.abc import AsyncIterator, Iterator

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.anyio
 REST: Words = {"reason": "test", "detected_by": "test"}
 LEASE_S = 3
 PASS = """
-UPDATE robotgroups.robots SET suspected_at = suspected_at - {0}, displaced_at = displaced_at - {0}, failed_at = failed_at - {0},
-    joined_at = joined_at - {0}, withdrawn_at = withdrawn_at - {0}, failures = ARRAY(SELECT f - {0} FROM unnest(failures) f);
+UPDATE robotgroups.robots SET suspected_at = suspected_at - {0}, displaced_at = displaced_at - {0},
+    failed_at = failed_at - {0}, joined_at = joined_at - {0}, withdrawn_at = withdrawn_at - {0},
+    failures = ARRAY(SELECT f - {0} FROM unnest(failures) f);
 UPDATE robotgroups.presence SET registered_at = registered_at - {0}, steady_since = steady_since - {0};
 UPDATE robotgroups.failovers SET detected_at = detected_at - {0}, promoted_at = promoted_at - {0};
 """

@@ -4,7 +4,7 @@ import pytest
 
 from robotgroups.embedding import EmbeddingConfig
 from robotgroups.extraction import ExtractionConfig
-from robotgroups.models import Eviction, FailoverMode, GroupSettings, Retention
+from robotgroups.models import Eviction, Failback, FailoverMode, GroupSettings, Retention
 from robotgroups_operator.group_settings import NO_MODEL, Told, group_settings
 from robotgroups_operator.observation import Problem
 from robotgroups_operator.spec import parse_spec
@@ -22,7 +22,14 @@ def test_tells_everything() -> None:
                 "eviction": "fifo",
                 "expiry": {"after": "2h", "keep": 7},
             },
-            "failover": {"mode": "Manual", "heartbeat": "200ms", "lease": "2s"},
+            "failover": {
+                "mode": "Manual",
+                "heartbeat": "200ms",
+                "lease": "2s",
+                "delay": "5s",
+                "cooldown": "1m",
+                "failback": "Preferred",
+            },
         }
     )
     assert group_settings(spec, "uid") == Told(
@@ -32,6 +39,9 @@ def test_tells_everything() -> None:
             heartbeat_ms=200,
             lease_ms=2000,
             failover_mode=FailoverMode.MANUAL,
+            failover_delay_ms=5000,
+            failover_cooldown_ms=60_000,
+            failback=Failback.PREFERRED,
             retention=Retention.DELETE,
             suspended=True,
             resource_uid="uid",

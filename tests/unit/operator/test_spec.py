@@ -6,7 +6,7 @@ import pytest
 
 from robotgroups.embedding import EmbeddingProvider
 from robotgroups.extraction import ExtractionProvider
-from robotgroups.models import Eviction, FailoverMode, Retention
+from robotgroups.models import Eviction, Failback, FailoverMode, Retention
 from robotgroups_operator.spec import (
     Embedding,
     Expiry,
@@ -21,6 +21,7 @@ from robotgroups_operator.spec import (
     parse_age,
     parse_duration,
     parse_spec,
+    parse_wait,
 )
 
 
@@ -36,6 +37,19 @@ def test_reads_durations(text: str, expected: timedelta) -> None:
 def test_refuses_other_durations_and_names_the_field(text: str) -> None:
     with pytest.raises(SpecError, match=r"spec\.failover\.lease is .*: write a whole number and a unit"):
         parse_duration(text, "spec.failover.lease")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0s", timedelta(0)), ("0ms", timedelta(0)), ("60m", timedelta(hours=1))]
+)
+def test_reads_waits(text: str, expected: timedelta) -> None:
+    assert parse_wait(text, "spec.failover.delay") == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "00s", "1h", "1.5s", "-3s"])
+def test_refuses_other_waits_and_names_the_field(text: str) -> None:
+    with pytest.raises(SpecError, match=r"spec\.failover\.delay is .*: write a whole number and a unit, as 0s"):
+        parse_wait(text, "spec.failover.delay")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +98,14 @@ def test_reads_everything() -> None:
                 },
                 "extraction": {"provider": "openai", "model": "qwen", "tags": True},
             },
-            "failover": {"mode": "Manual", "heartbeat": "200ms", "lease": "2s"},
+            "failover": {
+                "mode": "Automatic",
+                "heartbeat": "200ms",
+                "lease": "2s",
+                "delay": "5s",
+                "cooldown": "1m",
+                "failback": "Preferred",
+            },
             "template": {"env": [{"name": "A", "value": "1"}], "nodeSelector": {"disk": "ssd"}},
         }
     )
@@ -93,7 +114,14 @@ def test_reads_everything() -> None:
     assert spec.active[0].template == Template(image="x", termination_grace_period_seconds=5)
     assert spec.template.env == ({"name": "A", "value": "1"},)
     assert (spec.max_tokens, spec.suspend) == (9, True)
-    assert spec.failover == Failover(FailoverMode.MANUAL, timedelta(milliseconds=200), timedelta(seconds=2))
+    assert spec.failover == Failover(
+        FailoverMode.AUTOMATIC,
+        timedelta(milliseconds=200),
+        timedelta(seconds=2),
+        timedelta(seconds=5),
+        timedelta(minutes=1),
+        Failback.PREFERRED,
+    )
     assert spec.memory == Memory(
         space="shared",
         retention=Retention.DELETE,
@@ -113,6 +141,7 @@ def test_reads_everything() -> None:
         {"active": [{}]},
         {"replicas": "many"},
         {"failover": {"mode": "Never"}},
+        {"failover": {"failback": "Always"}},
         {"memory": {"retention": "Perhaps"}},
         {"memory": {"eviction": "random"}},
         {"memory": {"embedding": {"provider": "cohere"}}},

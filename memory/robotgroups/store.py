@@ -84,10 +84,15 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         row = await self._row("SELECT * FROM robotgroups.failover(%s, %s, %s)", (group_id, failed, detected_by))
         return FailoverResult(**row)
 
-    async def hand_over(self, group_id: int, robot: str, incarnation: UUID, reason: str) -> str | None:
-        """Switch over from a robot that is about to stop; returns who took over, None when nobody could."""
+    async def hand_over(
+        self, group_id: int, robot: str, incarnation: UUID, reason: str, *, asked_by: str | None = None
+    ) -> str | None:
+        """Switch over from a robot that is about to stop; returns who took over, None when nobody could.
+
+        ``asked_by`` None: the robot itself.
+        """
         promoted = await self._value(
-            "SELECT robotgroups.hand_over(%s, %s, %s, %s)", (group_id, robot, incarnation, reason)
+            "SELECT robotgroups.hand_over(%s, %s, %s, %s, %s)", (group_id, robot, incarnation, reason, asked_by)
         )
         return None if promoted is None else str(promoted)
 

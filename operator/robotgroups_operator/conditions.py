@@ -112,7 +112,12 @@ def _readiness(seen: Observation, phase: Phase) -> Iterator[Finding]:
         yield Finding(Truth.FALSE, "Suspended", "the group is suspended: set spec.suspend to false to start its robots")
     reason, message = _worst(seen)
     if phase is Phase.FAILING_OVER:
-        yield Finding(Truth.FALSE, "FailingOver", f"a standby is taking over; {message}")
+        waits = (
+            "spec.failover.delay is waited out before a standby takes over"
+            if seen.delayed
+            else "a standby is taking over"
+        )
+        yield Finding(Truth.FALSE, "FailingOver", f"{waits}; {message}")
     prefix = f"serving: {names(seen.serving)}; but " if seen.serving else "no robot serves: "
     yield Finding(Truth.FALSE, reason, prefix + message)
 

@@ -18,6 +18,7 @@ from robotgroups_operator.apply import Applied, Applier
 from robotgroups_operator.cache import Cache, GroupRef
 from robotgroups_operator.children import plan_children
 from robotgroups_operator.database import MEMORY_UNAVAILABLE, Database
+from robotgroups_operator.departures import Departures
 from robotgroups_operator.failures import FailureDetector
 from robotgroups_operator.group_settings import SETTINGS_REFUSED
 from robotgroups_operator.labels import plan_labels
@@ -76,6 +77,7 @@ class GroupController:
         self._keys = KeyChecker(shared.api)
         self._secret = SecretKeeper(shared.api, self._applier)
         self._failures = FailureDetector(shared.absence_seconds)
+        self._departures = Departures()
         self._reporter = Reporter(shared.api, shared.database, ref)
         self._identity: Identity | None = None
         self._check = True
@@ -183,20 +185,28 @@ class GroupController:
     async def _answer_failures(
         self, group: Group, memory: GroupStatus, pods: Mapping[str, list[RobotPod]]
     ) -> GroupStatus:
-        """Declares the dead failed and brings the pods' labels up to date; returns the status after it."""
+        """Declares the dead failed, has those hand over who are going, and brings the pods' labels up to date.
+
+        Returns the status after it.
+        """
         assert self.group_id is not None
         now = time.monotonic()
         suspects = self._failures.look(memory, pods, now)
         patches = self._applier.labels(group.identity.namespace, plan_labels(memory, pods, suspects))
         due = self._failures.due(memory, suspects, now)
-        if not due:
+        going = self._departures.due(memory, pods, group.spec.failover.mode)
+        if not due and not going:
             await patches
             return memory
-        declare_all = self._failures.declare(self._shared.database.store, self.group_id, due)
-        retry, _ = await asyncio.gather(declare_all, patches)
+        store = self._shared.database.store
+        retry, _, _ = await asyncio.gather(
+            self._failures.declare(store, self.group_id, due),
+            self._departures.hand_over(store, self.group_id, going),
+            patches,
+        )
         if retry is not None:
             self.wakeup.call(retry)
-        memory = await self._shared.database.store.status(self.group_id)
+        memory = await store.status(self.group_id)
         await self._applier.labels(group.identity.namespace, plan_labels(memory, self._pods(), suspects))
         return memory
 

@@ -55,26 +55,27 @@ def is_present(robot: RobotStatus) -> bool:
     return bool(robot.endpoint)
 
 
-def _hosts(robot: RobotStatus, pod: RobotPod) -> bool:
+def hosts(robot: RobotStatus, pod: RobotPod) -> bool:
+    """Whether a robot's presence comes from a pod's address."""
     return bool(pod.ip) and f"//{pod.ip}:" in robot.endpoint.replace("[", "").replace("]", "")
 
 
 def remember_hosts(known: Mapping[str, Host], status: GroupStatus, pods: Pods) -> dict[str, Host]:
     """Ties each live incarnation to the container that it runs in; what is tied stays until the incarnation changes."""
-    hosts = {}
+    tied = {}
     for robot in status.robots:
         host = known.get(robot.name)
         if host is not None and host.incarnation == robot.incarnation:
-            hosts[robot.name] = host
+            tied[robot.name] = host
         elif robot.live and robot.incarnation is not None:
-            running = [pod for pod in pods.get(robot.name, ()) if pod.running and _hosts(robot, pod)]
+            running = [pod for pod in pods.get(robot.name, ()) if pod.running and hosts(robot, pod)]
             if len(running) == 1:
-                hosts[robot.name] = Host(robot.incarnation, running[0].uid, running[0].container_id)
-    return hosts
+                tied[robot.name] = Host(robot.incarnation, running[0].uid, running[0].container_id)
+    return tied
 
 
 def find_suspects(
-    status: GroupStatus, pods: Pods, hosts: Mapping[str, Host], absent: frozenset[str] = frozenset()
+    status: GroupStatus, pods: Pods, known: Mapping[str, Host], absent: frozenset[str] = frozenset()
 ) -> list[Suspect]:
     """The robots whose process has ended or cannot start, as the cluster shows. `absent`: those away for too long."""
     if status.suspended:
@@ -87,7 +88,7 @@ def find_suspects(
             continue
         mine = pods.get(robot.name, ())
         if is_present(robot):
-            found = _ended(robot, mine, hosts.get(robot.name))
+            found = _ended(robot, mine, known.get(robot.name))
         elif robot.role is Role.ACTIVE and replaceable:
             found = _never_came(robot, mine, away=robot.name in absent)
         else:
@@ -112,7 +113,7 @@ def _ended(robot: RobotStatus, pods: Sequence[RobotPod], host: Host | None) -> t
         if pod.container_id not in ("", host.container_id):
             return Evidence.CONTAINER_REPLACED, "its container was restarted"
         return _container_ended(pod)
-    candidates = [pod for pod in pods if not pod.ip or _hosts(robot, pod)]
+    candidates = [pod for pod in pods if not pod.ip or hosts(robot, pod)]
     if not candidates:
         return Evidence.POD_GONE, "its pod is gone"
     if any(pod.running or not pod.ip for pod in candidates):

@@ -11,6 +11,11 @@ RECONCILES = Histogram(
 )
 FAILURES = Counter("robotgroups_operator_reconcile_failures", "Looks at a group that ended in an error.", ["error"])
 DECLARED = Counter("robotgroups_operator_declared_failed", "Answers of Postgres to a declared failure.", ["outcome"])
+HANDED_OVER = Counter(
+    "robotgroups_operator_handed_over",
+    "Roles handed over because a pod or its node was going: promoted, nobody.",
+    ["outcome"],
+)
 NOTIFICATIONS = Counter("robotgroups_operator_notifications", "NOTIFYs received from Postgres.")
 DATABASE_UP = Gauge("robotgroups_operator_database_up", "1 while the operator listens to Postgres.")
 PHASE = Gauge("robotgroups_group_phase", "1 for the phase that a group is in.", ["namespace", "group", "phase"])

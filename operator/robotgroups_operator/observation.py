@@ -78,6 +78,8 @@ class Observation:
     previous: Mapping[str, Any]
     """The status that the resource has now."""
     now: datetime
+    delayed: bool = False
+    """Whether a dead robot is given time to come back."""
 
     @property
     def serving(self) -> tuple[RobotView, ...]:

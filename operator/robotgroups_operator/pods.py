@@ -25,7 +25,9 @@ IMAGE_ERRORS = frozenset(
     }
 )
 UNSCHEDULABLE = "Unschedulable"
-START_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"})
+START_ERRORS = frozenset(
+    {"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
+)
 
 
 class ContainerState(StrEnum):
@@ -59,6 +61,8 @@ class RobotPod:
     serving_label: str | None
     login: str = FIRST_LOGIN
     """Number of the login that it was started with."""
+    going: str = ""
+    """Why the cluster takes it away, or its node is lost though its process may run; empty when it stays."""
 
     @property
     def image_error(self) -> bool:
@@ -107,7 +111,23 @@ def read_pod(body: Mapping[str, Any]) -> RobotPod:
         role_label=labels.get(LABEL_ROLE),
         serving_label=labels.get(LABEL_SERVING),
         login=(metadata.get("annotations") or {}).get(ANNOTATION_LOGIN, FIRST_LOGIN),
+        going=_going(metadata, conditions),
     )
+
+
+def _going(metadata: Mapping[str, Any], conditions: Mapping[str, Mapping[str, Any]]) -> str:
+    disruption = conditions.get("DisruptionTarget", {})
+    if disruption.get("status") == "True":
+        return f"its pod is taken away ({disruption.get('reason') or 'DisruptionTarget'})"
+    if "deletionTimestamp" in metadata:
+        return "its pod is being deleted"
+
+    def is_truth(kind: str, status: str) -> bool:
+        return bool(conditions.get(kind, {}).get("status") == status)
+
+    # a kubelet writes the two together: the node's controller marks the pods of a node that is not heard of any more
+    lost = is_truth("Ready", "False") and is_truth("ContainersReady", "True")
+    return "its node is not ready" if lost else ""
 
 
 def _state(container: Mapping[str, Any]) -> tuple[ContainerState, Mapping[str, Any]]:

@@ -63,4 +63,5 @@ def look_at(
         sync=sync,
         previous=body.get("status") or {},
         now=now,
+        delayed=bool(spec.failover.delay),
     )

@@ -11,7 +11,7 @@ import structlog
 
 from robotgroups import tokens
 from robotgroups.errors import HostedElsewhereError, RobotGroupsError
-from robotgroups.models import FailoverResult, GroupKey, Role
+from robotgroups.models import FailoverResult, GroupKey
 from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot
 from robotgroups.store import Store
@@ -131,9 +131,12 @@ class Runtime:
         logger.info("registered", role=robot.role, tenure=robot.tenure, epoch=robot.epoch, revision=robot.revision)
 
     async def hand_over(self) -> None:
-        """Stops being ready and, when it is active, gives the role to a warm passive robot: the planned switchover."""
+        """Stops being ready and, when it is active, gives the role to a warm passive robot: the planned switchover.
+
+        A passive one says so too: nobody is to hand over to it any more.
+        """
         self.phase = Phase.DRAINING
-        if self._robot is None or self._robot.role is not Role.ACTIVE:
+        if self._robot is None:
             return
         with anyio.move_on_after(HAND_OVER_LIMIT_S) as limit:
             try:

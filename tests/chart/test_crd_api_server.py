@@ -60,7 +60,14 @@ def test_fills_in_the_defaults(server: ApiServer) -> None:
             "embedding": {"provider": "none"},
             "extraction": {"provider": "none", "tags": False, "propositions": False},
         },
-        "failover": {"mode": "Automatic", "heartbeat": "500ms", "lease": "3s"},
+        "failover": {
+            "mode": "Automatic",
+            "heartbeat": "500ms",
+            "lease": "3s",
+            "delay": "0s",
+            "cooldown": "30s",
+            "failback": "Never",
+        },
     }
 
 

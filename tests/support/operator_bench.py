@@ -380,6 +380,35 @@ class PlayedPod:
         waiting = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{IMAGE}"'}
         await self._write("Pending", {"waiting": waiting}, ready=False)
 
+    async def loop(self) -> None:
+        """Its container crashes again and again."""
+        waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
+        await self._write("Running", {"waiting": waiting}, ready=False)
+
+    async def be_evicted(self) -> None:
+        """The kubelet has ended it for want of memory."""
+        await self._write("Failed", {}, ready=False, reason="Evicted", message="The node was low on resource: memory")
+
+    async def have_no_node(self) -> None:
+        """No node takes it."""
+        message = "0/2 nodes are available: 2 Insufficient cpu"
+        scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        await self._write("Pending", {}, ready=False, conditions=[scheduled], containerStatuses=[])
+
+    async def lose_node(self) -> None:
+        """Its node is not heard of: the controller of nodes says that it is not ready; its process may run."""
+        conditions = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+        running = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+        await self._write("Running", running, ready=False, conditions=conditions)
+
+    async def be_taken_away(self, reason: str) -> None:
+        """Somebody is about to delete it: DeletionByTaintManager, EvictionByEvictionAPI, PreemptionByScheduler, …"""
+        target = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+        conditions = [{"type": "Ready", "status": "True"}, target]
+        await self._write(
+            "Running", {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, ready=True, conditions=conditions
+        )
+
     async def delete(self, *, grace: int) -> None:
         """Asks for its deletion; with a grace period it stays, terminating, as no kubelet ends it."""
         self._bench.server.kubectl(
@@ -392,7 +421,7 @@ class PlayedPod:
         labels: dict[str, str] = (await self._bench.get(Kind.POD, self.name))["metadata"]["labels"]
         return labels
 
-    async def _write(self, phase: str, state: JsonObject, *, ready: bool) -> None:
+    async def _write(self, phase: str, state: JsonObject, *, ready: bool, **more: Any) -> None:
         truth = "True" if ready else "False"
         container = {
             "name": "robot",
@@ -409,7 +438,7 @@ class PlayedPod:
             "podIPs": [{"ip": self.ip}],
             "conditions": [{"type": "Ready", "status": truth}, {"type": "PodScheduled", "status": "True"}],
             "containerStatuses": [container],
-        }
+        } | more
         await self._bench.api.patch(
             Kind.POD, self._bench.namespace, self.name, {"status": status}, subresource="status"
         )

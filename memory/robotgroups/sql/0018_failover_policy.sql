@@ -410,7 +410,7 @@ END $$;
 -- Failback -----------------------------------------------------------------------------------------------------------------------------------------------------
 
 -- The robot whose place is to go back to p_robot now; NULL when it is not time, or not to be. It has to be declared active, displaced, steady for a lease, and a
--- cooldown away from its own last failure and the group's last failover. Who took its place goes first, then whoever was promoted last.
+-- cooldown away from its own last failure and the group's last failover or switchover. Who took its place goes first, then whoever was promoted last.
 CREATE FUNCTION robotgroups.stand_in(p_group bigint, p_robot text) RETURNS text
 LANGUAGE sql VOLATILE SET search_path = robotgroups, pg_temp AS $$
     SELECT x.name FROM groups g JOIN robots r ON r.group_id = g.id AND r.name = p_robot JOIN presence p ON p.group_id = g.id AND p.robot = r.name
@@ -419,7 +419,7 @@ LANGUAGE sql VOLATILE SET search_path = robotgroups, pg_temp AS $$
         AND r.role = 'passive' AND r.declared_role = 'active' AND r.displaced_at IS NOT NULL
         AND p.warm AND p.steady_since < clock_timestamp() - make_interval(secs => g.lease_ms / 1000.0)
         AND NOT failed_lately(r, g.failover_cooldown_ms)
-        AND NOT EXISTS (SELECT FROM failovers f WHERE f.group_id = g.id AND f.kind = 'failover'
+        AND NOT EXISTS (SELECT FROM failovers f WHERE f.group_id = g.id
             AND f.promoted_at > clock_timestamp() - make_interval(secs => g.failover_cooldown_ms / 1000.0))
         AND x.role = 'active' AND x.declared_role = 'passive'
     ORDER BY EXISTS (SELECT FROM failovers f WHERE f.group_id = g.id AND f.source = r.name AND f.target = x.name AND f.promoted_at >= r.displaced_at) DESC,
@@ -439,8 +439,9 @@ END $$;
 
 -- On request -----------------------------------------------------------------------------------------------------------------------------------------------------
 
--- Planned switchover by an active robot that is about to stop; returns who took over, or NULL when nobody can.
-CREATE OR REPLACE FUNCTION robotgroups.hand_over(p_group bigint, p_robot text, p_incarnation uuid, p_reason text) RETURNS text
+-- Planned switchover from an active robot that is about to stop; returns who took over, or NULL when nobody can. p_asked_by: who wants it, if not the robot.
+DROP FUNCTION robotgroups.hand_over(bigint, text, uuid, text);
+CREATE FUNCTION robotgroups.hand_over(p_group bigint, p_robot text, p_incarnation uuid, p_reason text, p_asked_by text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 DECLARE g groups; v_candidate text;
 BEGIN
@@ -453,7 +454,7 @@ BEGIN
     v_candidate := choose_candidate(p_group, p_robot, true);
     IF v_candidate IS NULL THEN RETURN NULL; END IF;
     PERFORM apply_roles(p_group, jsonb_build_object(p_robot, 'passive', v_candidate, 'active'),
-        p_reason, 'switchover', p_robot, v_candidate, p_robot);
+        p_reason, 'switchover', p_robot, v_candidate, coalesce(p_asked_by, p_robot));
     RETURN v_candidate;
 END $$;
 
@@ -487,7 +488,8 @@ DECLARE f regprocedure;
 BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('note_failure', 'last_failure', 'failed_lately', 'keeps_crashing', 'choose_candidate', 'server_timeline',
-            'notice_server', 'delay_of', 'suspected_since', 'declare_failed', 'stand_in', 'fail_back')
+            'notice_server', 'delay_of', 'suspected_since', 'declare_failed', 'hand_over', 'stand_in', 'fail_back')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
-    GRANT EXECUTE ON FUNCTION robotgroups.declare_failed(bigint, text, uuid, bigint, text, text) TO robotgroups_robot;
+    GRANT EXECUTE ON FUNCTION robotgroups.declare_failed(bigint, text, uuid, bigint, text, text), robotgroups.hand_over(bigint, text, uuid, text, text)
+        TO robotgroups_robot;
 END $$;

@@ -1,6 +1,7 @@
 """Deaths: what the operator sees of them, what it does, what it tells."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,14 +106,112 @@ async def test_a_pod_that_is_gone_is_a_death(bench: Bench, store: Store) -> None
     assert (status["active"], status["lastFailover"]["reason"]) == (["second"], "its pod is gone")
 
 
-async def test_a_pod_that_is_being_deleted_is_no_death(bench: Bench, store: Store) -> None:
+async def until_handed_over(bench: Bench, store: Store, pair: Pair, reason: str) -> None:
+    """By a switchover that the operator asked for, at once: both robots live on."""
+    await until_role(pair.second_pod, "active", "true")
+    (row,) = await store.failovers(pair.id)
+    assert (row.kind, row.source, row.target) == ("switchover", "first", "second")
+    assert (row.reason, row.detected_by) == (reason, "operator")
+    status = await store.status(pair.id)
+    assert (status.active, status.passive, status.failovers) == (("second",), ("first",), 0)
+    (event,) = await eventually(lambda: bench.events("Switchover"))
+    assert event == f"first handed over to second in epoch 2: {reason}"
+
+
+async def test_a_pod_that_is_being_deleted_hands_over_at_once_and_is_no_death(bench: Bench, store: Store) -> None:
     pair = await ready_pair(bench, store)
     await pair.first_pod.delete(grace=60)
+    await until_handed_over(bench, store, pair, "its pod is being deleted")
     condition = await bench.until_condition("team", "Ready", "False", "RobotsNotReady")
     assert "robot first: its pod is being deleted" in condition["message"]
     await asyncio.sleep(4)  # more than a lease: time in which nobody is to be replaced
     status = await bench.status("team")
-    assert (status["active"], status["failovers"], status["epoch"]) == (["first"], 0, 1)
+    assert (status["active"], status["failovers"], status["epoch"]) == (["second"], 0, 2)
+
+
+async def test_the_last_robot_whose_pod_is_deleted_keeps_its_role(bench: Bench, store: Store) -> None:
+    pair = await ready_pair(bench, store)
+    for pod in (pair.second_pod, pair.first_pod):
+        await pod.delete(grace=60)
+
+    async def told() -> bool:
+        return "robot first: its pod is being deleted" in (await bench.condition("team", "Ready"))["message"]
+
+    await eventually(told)
+    await asyncio.sleep(1)  # full of looks
+    assert ((await store.status(pair.id)).active, await store.failovers(pair.id)) == (("first",), [])
+
+
+async def test_a_robot_on_a_node_that_is_lost_hands_over(bench: Bench, store: Store) -> None:
+    """It beats on: only the cluster knows that its node is not heard of."""
+    pair = await ready_pair(bench, store)
+    await pair.first_pod.lose_node()
+    await until_handed_over(bench, store, pair, "its node is not ready")
+
+
+async def test_a_robot_whose_node_is_tainted_hands_over_before_its_pod_is_deleted(bench: Bench, store: Store) -> None:
+    pair = await ready_pair(bench, store)
+    await pair.first_pod.be_taken_away("DeletionByTaintManager")
+    await until_handed_over(bench, store, pair, "its pod is taken away (DeletionByTaintManager)")
+
+
+async def test_an_evicted_robot_is_replaced(bench: Bench, store: Store) -> None:
+    pair = await ready_pair(bench, store)
+    await pair.first.die()
+    await pair.first_pod.be_evicted()
+    status = await bench.until_phase("team", "Degraded")
+    reason = "its container ended (Evicted, The node was low on resource: memory)"
+    assert (status["active"], status["lastFailover"]["reason"]) == (["second"], reason)
+
+
+async def test_a_crash_loop_gives_the_place_to_the_standby(bench: Bench, store: Store) -> None:
+    """Its container ends before the robot has registered: nobody has seen it alive."""
+    status = await bench_with_an_active_robot_that_never_came(bench, store, PlayedPod.loop)
+    assert status["lastFailover"]["reason"] == "its pod cannot start (CrashLoopBackOff)"
+
+
+async def test_a_pod_that_no_node_takes_gives_the_place_to_the_standby(bench: Bench, store: Store) -> None:
+    status = await bench_with_an_active_robot_that_never_came(bench, store, PlayedPod.have_no_node)
+    assert status["lastFailover"]["reason"] == "its pod cannot start (Unschedulable)"
+
+
+async def bench_with_an_active_robot_that_never_came(
+    bench: Bench, store: Store, happens: Callable[[PlayedPod], Awaitable[None]]
+) -> dict[str, Any]:
+    await bench.apply("team", dict(SPEC))
+    await bench.until_children("team", ["first", "second"])
+    number = await store.find_group(await bench.key("team"))
+    second_pod = await bench.start_pod("team", "second")
+    await bench.start_robot("team", number, second_pod)
+    first_pod = await bench.start_pod("team", "first", ready=False)
+    await happens(first_pod)
+    status = await bench.until_phase("team", "Degraded")
+    assert (status["active"], status["failed"]) == (["second"], ["first"])
+    return status
+
+
+async def test_a_robot_that_is_back_within_the_delay_keeps_its_place(bench: Bench, store: Store) -> None:
+    pair = await ready_pair(bench, store, SPEC | {"failover": FAILOVER | {"delay": "60s"}})
+    await pair.first.die()
+    await pair.first_pod.end()
+    await until_role(pair.first_pod, "active", "false")
+    condition = await bench.until_condition("team", "Ready", "False", "FailingOver")
+    assert condition["message"].startswith(
+        "spec.failover.delay is waited out before a standby takes over; robot first: "
+    )
+    await pair.first_pod.run()
+    await bench.start_robot("team", pair.id, pair.first_pod)
+    status = await bench.until_phase("team", "Ready")
+    assert (status["active"], status["failovers"], status["epoch"]) == (["first"], 0, 2)
+
+
+async def test_who_is_dead_for_the_delay_is_replaced_when_it_ends(bench: Bench, store: Store) -> None:
+    pair = await ready_pair(bench, store, SPEC | {"failover": FAILOVER | {"delay": "1500ms"}})
+    await pair.first.die()
+    await pair.first_pod.end()
+    status = await bench.until_phase("team", "Degraded")
+    assert (status["active"], status["failed"]) == (["second"], ["first"])
+    assert status["lastFailover"]["durationMs"] >= 1500
 
 
 async def test_a_living_robot_survives_false_evidence(bench: Bench, store: Store) -> None:

@@ -91,9 +91,37 @@ def test_pods_problems() -> None:
     [
         ("ImagePullBackOff", True),
         ("CreateContainerConfigError", True),
-        ("CrashLoopBackOff", False),
+        ("CrashLoopBackOff", True),
         ("ContainerCreating", False),
     ],
 )
-def test_what_cannot_start_by_itself(reason: str, cannot: bool) -> None:
+def test_what_cannot_start(reason: str, cannot: bool) -> None:
     assert read_pod(body({"waiting": {"reason": reason}}, phase="Pending")).cannot_start is cannot
+
+
+READY, NOT_READY = ({"type": "Ready", "status": status} for status in ("True", "False"))
+CONTAINERS_READY = {"type": "ContainersReady", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "going"),
+    [
+        ([READY, CONTAINERS_READY], ""),
+        ([NOT_READY, CONTAINERS_READY], "its node is not ready"),
+        ([NOT_READY, CONTAINERS_READY | {"status": "False"}], ""),
+        ([NOT_READY], ""),
+        ([READY, {"type": "DisruptionTarget", "status": "False"}], ""),
+        (
+            [READY, {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}],
+            "its pod is taken away (DeletionByTaintManager)",
+        ),
+    ],
+)
+def test_what_takes_a_pod_away(conditions: list[dict[str, str]], going: str) -> None:
+    assert read_pod(body({"running": {}}, conditions=conditions)).going == going
+
+
+def test_a_pod_that_is_being_deleted_is_going() -> None:
+    made = body({"running": {}}, conditions=[READY])
+    made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert read_pod(made).going == "its pod is being deleted"

@@ -1,7 +1,7 @@
-"""Role changes that meet: random sequences over several sessions, one holding its transaction open while another waits.
+"""Role changes that meet: random sequences over several sessions; one holds its transaction open, another waits.
 
-Whatever waited must have seen what it waited for: the outcome is the model's for the one after the other (R1, R3), and a
-write under a tenure that ended meanwhile is refused in its own transaction (R2).
+Whatever waited must have seen what it waited for: the outcome is the model's for the one after the other (R1, R3), and
+a write under a tenure that ended meanwhile is refused in its own transaction (R2).
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+import pytest
 import role_model
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -24,12 +25,21 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 NAMES = "abc"
 LIMIT_S = 20
 ROBOTS = st.integers(0, len(NAMES) - 1)
+OTHER = st.one_of(st.none(), ROBOTS)
 VERBS = ("declare", "declare-hung", "register-new", "hand-over", "failover", "promote", "demote", "withdraw")
+VERB = st.sampled_from(VERBS + 3 * ("declare", "register-new"))
+MOSTLY = st.sampled_from([True, True, True, False])
 # Nobody's lease ends, and nobody has a lease's time to come back: what clocks decide is tested elsewhere.
 TIMELESS = """
 UPDATE robotgroups.presence SET heartbeat_at = now() + interval '1 hour' WHERE group_id = %(group)s;
 UPDATE robotgroups.robots SET joined_at = now() - interval '1 hour', withdrawn_at = withdrawn_at - interval '1 hour'
-    WHERE group_id = %(group)s AND (withdrawn_at > now() - interval '1 minute' OR joined_at > now() - interval '1 minute')
+    WHERE group_id = %(group)s AND greatest(withdrawn_at, joined_at) > now() - interval '1 minute'
+"""
+ROLES = """
+SELECT r.role, CASE WHEN p.robot IS NULL THEN 'absent' WHEN NOT robotgroups.is_live(p) THEN 'dead'
+    WHEN p.warm THEN 'warm' ELSE 'cold' END, r.tenure
+FROM robotgroups.robots r LEFT JOIN robotgroups.presence p ON p.group_id = r.group_id AND p.robot = r.name
+WHERE r.group_id = %s ORDER BY r.ordinal
 """
 WAITS = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
 CLAIM = "SELECT * FROM robotgroups.remember(%s, %s, %s, %s, 1, %s, '{}'::text[], '{}'::jsonb, NULL::text)"
@@ -62,6 +72,7 @@ class Interleavings(RuleBasedStateMachine):
         self.incarnations: dict[int, UUID] = {}
         self.lost: Counter[int] = Counter()  # how often a robot's active role was taken by a failure
         self.claims: set[tuple[int, int]] = set()  # every tenure that there ever was
+        self.just_left: set[int] = set()  # who withdrew, and has a lease's time to come back
         self.epoch = 0
 
     def _connect(self) -> Connection:
@@ -74,6 +85,12 @@ class Interleavings(RuleBasedStateMachine):
 
     def ask(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         return self.look.execute(statement.encode(), arguments).fetchall()
+
+    def tenure(self, i: int) -> int:
+        """A robot's present one; 0 while it is not active."""
+        statement = "SELECT tenure FROM robotgroups.robots WHERE group_id = %s AND name = %s"
+        [(tenure,)] = self.ask(statement, self.group, NAMES[i])
+        return int(tenure)
 
     @initialize(passive=st.integers(1, 2))
     def begin(self, passive: int) -> None:
@@ -127,6 +144,8 @@ class Interleavings(RuleBasedStateMachine):
         outdated = act.incarnation != self.incarnations.get(i)
         if act.verb in ("declare", "declare-hung"):
             stale = outdated and robot.role != FAILED
+            if not stale and robot.role != FAILED and i in self.just_left:
+                return Step(self.state, "grace")
             hung = act.verb == "declare-hung"
             return Step(self.state, "stale") if stale else role_model.declare(self.state, i, hung=hung)
         if act.verb == "hand-over" and outdated:
@@ -155,6 +174,10 @@ class Interleavings(RuleBasedStateMachine):
         assert answer == expected, f"{act.verb} {act.robot} in {self.state}"
         for i, (before, after) in enumerate(zip(self.state.robots, step.state.robots, strict=True)):
             self.lost[i] += act.verb != "hand-over" and before.role == ACTIVE and after.role != ACTIVE
+        if act.verb == "withdraw" and answer == "true":
+            self.just_left.add(act.robot)
+        elif act.verb == "register-new":
+            self.just_left.discard(act.robot)
         self.epoch += step.epochs
         self.state = step.state
         self.committed(act)
@@ -175,11 +198,25 @@ class Interleavings(RuleBasedStateMachine):
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
+    def heal(self) -> None:
+        """Everybody is there and warm; without it a group is soon one of the dead."""
+        for i in range(len(NAMES)):
+            if not self.state.robots[i].live:
+                act = self.act("register-new", i)
+                self.answered(act, self.run(act.connection, act.statement))
+            if self.state.robots[i].presence is Presence.COLD:
+                self.beat(i, warm=True)
+        self.compare()
+
     # -- what happens ------------------------------------------------------------------------------------------------
 
-    @rule(first=st.sampled_from(VERBS), i=ROBOTS, second=st.sampled_from(VERBS), j=ROBOTS, commits=st.booleans())
-    def meet(self, first: str, i: int, second: str, j: int, *, commits: bool) -> None:
+    @rule(first=VERB, i=ROBOTS, second=VERB, j=OTHER, dies=MOSTLY, commits=MOSTLY)
+    def meet(self, first: str, i: int, second: str, j: int | None, *, dies: bool, commits: bool) -> None:
         """The second one comes while the first one's transaction is open, which ends one way or the other."""
+        self.heal()
+        j = i if j is None else j
+        if dies:
+            self.die(i)
         one, two = self.act(first, i), self.act(second, j)
         one.connection.execute("BEGIN")
         answer = self.run(one.connection, one.statement)
@@ -200,13 +237,14 @@ class Interleavings(RuleBasedStateMachine):
         self.answered(two, future.result(LIMIT_S))
         self.compare()
 
-    @rule(verb=st.sampled_from(VERBS), i=ROBOTS, j=ROBOTS)
-    def write_behind(self, verb: str, i: int, j: int) -> None:
+    @rule(verb=VERB, i=ROBOTS, j=ROBOTS, dies=st.booleans())
+    def write_behind(self, verb: str, i: int, j: int, *, dies: bool) -> None:
         """A robot writes while its role may be changing: acknowledged only if it has the same tenure after all."""
+        self.heal()
+        if dies:
+            self.die(i)
         one = self.act(verb, i)
-        [(tenure,)] = self.ask(
-            "SELECT tenure FROM robotgroups.robots WHERE group_id = %s AND name = %s", self.group, NAMES[j]
-        )
+        tenure = self.tenure(j)
         writer = self._connect()
         one.connection.execute("BEGIN")
         answer = self.run(one.connection, one.statement)
@@ -215,9 +253,7 @@ class Interleavings(RuleBasedStateMachine):
         self.waits_or_is_done(writer, future)
         one.connection.execute("COMMIT")
         self.answered(one, answer)
-        [(now,)] = self.ask(
-            "SELECT tenure FROM robotgroups.robots WHERE group_id = %s AND name = %s", self.group, NAMES[j]
-        )
+        now = self.tenure(j)
         assert future.result(LIMIT_S) == ("written" if tenure and now == tenure else NOT_ACTIVE)
         writer.close()
         self.compare()
@@ -233,7 +269,8 @@ class Interleavings(RuleBasedStateMachine):
     def beat(self, i: int, *, warm: bool) -> None:
         if self.state.robots[i].live:
             step = role_model.beat(self.state, i, warm=warm)
-            statement = f"SELECT current::text FROM robotgroups.beat({self.group}, '{NAMES[i]}', '{self.incarnations[i]}', 1, {warm})"
+            who = f"{self.group}, '{NAMES[i]}', '{self.incarnations[i]}'"
+            statement = f"SELECT current::text FROM robotgroups.beat({who}, 1, {warm})"
             assert self.run(self.sessions[i], statement) == "true"
             self.state = step.state
             self.epoch += step.epochs
@@ -259,21 +296,14 @@ class Interleavings(RuleBasedStateMachine):
     @rule(data=st.data())
     def write_under_an_old_tenure(self, data: st.DataObject) -> None:
         i, tenure = data.draw(st.sampled_from(sorted(self.claims)))
-        [(now,)] = self.ask(
-            "SELECT tenure FROM robotgroups.robots WHERE group_id = %s AND name = %s", self.group, NAMES[i]
-        )
-        expected = "written" if now == tenure else NOT_ACTIVE
+        expected = "written" if self.tenure(i) == tenure else NOT_ACTIVE
         assert self.write(self.look, i, tenure, str(uuid4())) == expected
 
     def compare(self) -> None:
         """The group is as the model says."""
         self.look.execute(TIMELESS.replace("%(group)s", str(self.group)).encode())
-        robots = self.ask(
-            "SELECT r.role, CASE WHEN p.robot IS NULL THEN 'absent' WHEN NOT robotgroups.is_live(p) THEN 'dead' "
-            "WHEN p.warm THEN 'warm' ELSE 'cold' END, r.tenure FROM robotgroups.robots r LEFT JOIN robotgroups.presence p "
-            "ON p.group_id = r.group_id AND p.robot = r.name WHERE r.group_id = %s ORDER BY r.ordinal",
-            self.group,
-        )
+        self.just_left.clear()
+        robots = self.ask(ROLES, self.group)
         assert [(role, presence) for role, presence, _ in robots] == [
             (robot.role, robot.presence.value) for robot in self.state.robots
         ]
@@ -291,18 +321,20 @@ class Interleavings(RuleBasedStateMachine):
         self.claims |= held
         # R3: no failure has two promotions
         failovers = self.ask(
-            "SELECT source, count(*) FROM robotgroups.failovers WHERE group_id = %s AND kind = 'failover' GROUP BY source",
+            "SELECT source, count(*) FROM robotgroups.failovers "
+            "WHERE group_id = %s AND kind = 'failover' GROUP BY source",
             self.group,
         )
         assert all(rows <= self.lost[NAMES.index(source)] for source, rows in failovers)
 
 
+@pytest.mark.timeout(300)
 def test_role_changes_that_meet_have_one_order(shared_dsn: str) -> None:
     machine = type("OnThisServer", (Interleavings,), {"dsn": shared_dsn})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25, stateful_step_count=20, derandomize=True, deadline=None, database=None,
+            max_examples=40, stateful_step_count=20, derandomize=True, deadline=None, database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

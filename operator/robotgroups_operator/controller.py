@@ -19,6 +19,7 @@ from robotgroups_operator.cache import Cache, GroupRef
 from robotgroups_operator.children import plan_children
 from robotgroups_operator.database import MEMORY_UNAVAILABLE, Database
 from robotgroups_operator.departures import Departures
+from robotgroups_operator.failover_clock import FailoverClock
 from robotgroups_operator.failures import FailureDetector
 from robotgroups_operator.group_settings import SETTINGS_REFUSED
 from robotgroups_operator.labels import plan_labels
@@ -78,6 +79,7 @@ class GroupController:
         self._secret = SecretKeeper(shared.api, self._applier)
         self._failures = FailureDetector(shared.absence_seconds)
         self._departures = Departures()
+        self._clock = FailoverClock()
         self._reporter = Reporter(shared.api, shared.database, ref)
         self._identity: Identity | None = None
         self._check = True
@@ -191,12 +193,14 @@ class GroupController:
         """
         assert self.group_id is not None
         now = time.monotonic()
+        self._clock.look(memory, now)
         suspects = self._failures.look(memory, pods, now)
         patches = self._applier.labels(group.identity.namespace, plan_labels(memory, pods, suspects))
         due = self._failures.due(memory, suspects, now)
         going = self._departures.due(memory, pods, group.spec.failover.mode)
         if not due and not going:
             await patches
+            self._clock.reached("relabel", time.monotonic())
             return memory
         store = self._shared.database.store
         retry, _, _ = await asyncio.gather(
@@ -207,7 +211,9 @@ class GroupController:
         if retry is not None:
             self.wakeup.call(retry)
         memory = await store.status(self.group_id)
+        self._clock.look(memory, time.monotonic())
         await self._applier.labels(group.identity.namespace, plan_labels(memory, self._pods(), suspects))
+        self._clock.reached("relabel", time.monotonic())
         return memory
 
     async def _put_back_children(self, body: JsonObject, group: Group, memory: GroupStatus | None) -> None:
@@ -304,6 +310,8 @@ class GroupController:
         if seen.memory is None and seen.memory_problem is None and not seen.deleting:
             seen = replace(seen, memory_problem=Problem(MEMORY_UNAVAILABLE, "Postgres was not asked"))
         written = await self._reporter.write(body, seen)
+        if memory is not None:
+            self._clock.reached("status", time.monotonic())
         if written is not None:
             self._written = now
             self._shared.cache.put(Kind.ROBOT_GROUP, written)

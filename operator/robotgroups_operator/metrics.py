@@ -17,6 +17,13 @@ HANDED_OVER = Counter(
     ["outcome"],
 )
 NOTIFICATIONS = Counter("robotgroups_operator_notifications", "NOTIFYs received from Postgres.")
+FAILOVER_SECONDS = Histogram(
+    "robotgroups_operator_failover_seconds",
+    "Failovers and switchovers by phase: promote (from detection, by Postgres' clock); relabel and status (until pods' "
+    "labels and the resource tell of it, from when the operator learnt of the promotion).",
+    ["kind", "phase"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
 DATABASE_UP = Gauge("robotgroups_operator_database_up", "1 while the operator listens to Postgres.")
 PHASE = Gauge("robotgroups_group_phase", "1 for the phase that a group is in.", ["namespace", "group", "phase"])
 EPOCH = Gauge("robotgroups_group_epoch", "Epoch of a group.", ["namespace", "group"])

@@ -1,11 +1,13 @@
 """Tells people of a group: Kubernetes Events from the change feed, and the status of the resource."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from robotgroups.errors import PrunedError
 from robotgroups.models import GroupStatus, Role
 from robotgroups_operator.api import ApiError, ConflictError, KubernetesApi, NotFoundError
 from robotgroups_operator.cache import GroupRef
@@ -51,7 +53,12 @@ class Reporter:
             self._journal, self._group_id = start_journal(status, memory), group_id
             self._received_before = (status.get("syncStats") or {}).get("notificationsReceived", 0)
         while self._journal.revision < memory.revision:
-            changes = await self._database.store.changes(group_id, self._journal.revision, PAGE)
+            try:
+                changes = await self._database.store.changes(group_id, self._journal.revision, PAGE)
+            except PrunedError as error:  # another Postgres server took over, or this operator was away for long
+                log.warning("changes are gone untold", group=str(self._ref), up_to=error.pruned_to)
+                self._journal = replace(self._journal, revision=error.pruned_to)
+                continue
             if not changes:
                 break
             journal, notices = read_changes(self._journal, changes)

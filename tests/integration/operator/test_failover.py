@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from operator_bench import Bench, PlayedPod, PlayedRobot, eventually
+from operator_bench import Bench, OperatorProcess, PlayedPod, PlayedRobot, eventually
 
 from robotgroups.models import Role
 from robotgroups.store import Store
@@ -87,6 +87,23 @@ async def test_a_dead_container_is_replaced_by_the_standby(bench: Bench, store: 
     assert (status["active"], status["passive"], status["failed"]) == (["second"], ["first"], [])
     await until_role(pair.first_pod, "passive", "true")
     assert len(await bench.events("RobotReturned")) == 1
+
+
+async def test_what_a_failover_took_is_counted_by_phase(bench: Bench, store: Store, running: OperatorProcess) -> None:
+    pair = await ready_pair(bench, store)
+    phases = [
+        f'robotgroups_operator_failover_seconds_count{{kind="failover",phase="{phase}"}}'
+        for phase in ("promote", "relabel", "status")
+    ]
+    before = {phase: running.figures().get(phase, 0) for phase in phases}
+    await pair.first.die()
+    await pair.first_pod.end()
+    await bench.until_phase("team", "Degraded")
+
+    async def counted() -> bool:
+        return {phase: running.figures().get(phase, 0) for phase in phases} == {p: n + 1 for p, n in before.items()}
+
+    await eventually(counted)
 
 
 async def test_a_container_that_was_restarted_unseen_is_still_a_death(bench: Bench, store: Store) -> None:

@@ -5,6 +5,7 @@ One session holds the presence locks of all robots: it is the one whose end no f
 
 import itertools
 import json
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,8 @@ from role_model import ACTIVE, FAILED, PASSIVE, Event, Presence, Robot, State, S
 Connection = psycopg.Connection[tuple[Any, ...]]
 NAMES = "abcd"
 BATCH = 50
+# Or who is absent would have a lease's time to come back.
+OLD_ENOUGH = "SELECT clock_timestamp() - robotgroups.server_started() > interval '1 s'"
 KINDS = [Robot(role, presence) for role in (ACTIVE, PASSIVE) for presence in Presence] + [
     Robot(FAILED, Presence.ABSENT)  # to be declared failed ends a presence
 ]
@@ -150,6 +153,10 @@ def compare(state: State, event: Event, found: dict[str, Any]) -> None:
 def connection(shared_dsn: str) -> Iterator[Connection]:
     with psycopg.connect(shared_dsn, autocommit=True) as made:
         made.execute(TRY.encode())
+        deadline = time.monotonic() + 20
+        while made.execute(OLD_ENOUGH).fetchall() != [(True,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         yield made
 
 

@@ -60,7 +60,7 @@ def check(history: History, tables: Tables, seed: int) -> Result:
     ]
     return Result(
         seed=seed,
-        faults=len(history.faults),
+        faults=sum(1 for fault in history.faults if not fault.upkeep),
         acknowledged=memories.acknowledged(history),
         violations=tuple(found),
         outages=tuple(outages.find(history)),

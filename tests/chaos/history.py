@@ -124,7 +124,8 @@ class Fault:
     """One injected fault. Monotonic times; `wall`: seconds since 1970 that are to be added to get Postgres' times.
 
     `failing`: robots that it may make fail, each once; `handing_over`: robots that it may make hand over.
-    `recovered` None: the group did not become Ready again within the limit.
+    `recovered` None: the group did not become Ready again within the limit. `upkeep`: it was no fault of the plan, but
+    what keeps the run going (a pod deleted, so that the kubelet does not back off).
     """
 
     number: int
@@ -136,6 +137,7 @@ class Fault:
     healed: float
     recovered: float | None
     wall: float
+    upkeep: bool = False
 
 
 Record: TypeAlias = Write | Read | CacheRead | Event | Gap | Fault

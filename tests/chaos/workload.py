@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from robotgroups.cancelling import cancelled
 from tests.chaos.history import SERVICE, Recorder
 from tests.chaos.readers import Readers
 from tests.chaos.targets import Targets
@@ -45,6 +46,7 @@ class Workload:
         self._quiet, self._over = threading.Event(), threading.Event()
         self._writers = Writers(targets, token, recorder, seed, self._quiet.is_set)
         self._readers = Readers(token, recorder, self._writers.acknowledged, self._quiet.is_set)
+        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workload", daemon=True)
         self._error: BaseException | None = None
 
@@ -73,6 +75,10 @@ class Workload:
         """How many tries were acknowledged so far."""
         return self._writers.count
 
+    def settled(self) -> bool:
+        """Whether the last try has ended."""
+        return self._settled.is_set()
+
     @property
     def served_at(self) -> float:
         """When the Service acknowledged a write last (monotonic seconds)."""
@@ -92,6 +98,7 @@ class Workload:
 
     async def _everybody(self) -> None:
         rates, writers, readers = self._rates, self._writers, self._readers
+        feed = asyncio.create_task(readers.feed(self._targets.service))
         async with asyncio.TaskGroup() as tasks:
             for number in range(rates.writers):
                 tasks.create_task(writers.through_the_service(number, rates.service / rates.writers))
@@ -101,7 +108,7 @@ class Workload:
                 tasks.create_task(writers.directly(robot, rates.direct))
                 tasks.create_task(readers.memories(robot, address, rates.reads, self._seed))
                 tasks.create_task(readers.caches(robot, address, rates.caches))
-            feed = tasks.create_task(readers.feed(self._targets.service))
-            while not self._over.is_set():
-                await asyncio.sleep(LOOK_S)
-            feed.cancel()
+        self._settled.set()
+        while not self._over.is_set():
+            await asyncio.sleep(LOOK_S)
+        await cancelled([feed])

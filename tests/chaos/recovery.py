@@ -1,0 +1,126 @@
+"""When is the group well again? And what is done so that the next fault finds it so."""
+
+import time
+from collections.abc import Callable
+
+from demo import release
+from demo.diagnosis import explain_group
+from demo.kube import JsonObject
+from localcluster.console import ClusterError
+from tests.chaos.ground import OPERATOR_DEPLOYMENT, POSTGRES_SET, Ground, ask
+
+EVERY_S = 0.2
+OK = 200
+
+
+def troubles(ground: Ground, token: str, served_at: Callable[[], float], since: float) -> list[str]:
+    """What is not as it should be; nothing: the group is Ready. A write was acknowledged by the Service after `since`.
+
+    Everything is asked anew: a status may be of before the fault. ClusterError while the API server is away.
+    """
+    robots: dict[str, str] = {}
+    found = []
+    for pod in ground.pods():
+        name = pod["metadata"]["labels"]["robotgroups.dev/robot"]
+        if "deletionTimestamp" in pod["metadata"]:
+            found.append(f"{pod['metadata']['name']} is about to end")
+        else:
+            robots[name] = pod["status"].get("podIP", "")
+    declared = ground.group.read()
+    wanted = {robot["name"] for robot in (*declared["spec"]["active"], *declared["spec"]["passive"])}
+    found += [f"{name} has no pod" for name in sorted(wanted - robots.keys())]
+    found += _robots(ground, token, robots, declared.get("status") or {})
+    found += _parts(ground)
+    if served_at() <= since:
+        found.append("the Service has acknowledged nothing since")
+    return found
+
+
+def _robots(ground: Ground, token: str, robots: dict[str, str], declared: JsonObject) -> list[str]:
+    found = []
+    status: JsonObject = {}
+    for name, address in sorted(robots.items()):
+        if not address:
+            found.append(f"{name} has no address")
+            continue
+        code, answer = ask(f"http://{address}:8080/readyz")
+        if code != OK:
+            found.append(f"{name} is not ready: {answer.get('detail') if isinstance(answer, dict) else 'no answer'}")
+            continue
+        code, answer = ask(f"http://{address}:8080/v1/status", token)
+        status = answer if code == OK else status
+    if not status:
+        return [*found, "no robot tells the group's status"]
+    if status["failed"]:
+        found.append(f"failed: {', '.join(status['failed'])}")
+    if len(status["active"]) != ground.active:
+        found.append(f"active: {', '.join(status['active']) or 'nobody'}")
+    if declared.get("phase") != "Ready" or declared.get("epoch") != status["epoch"]:
+        found.append(f"the resource says {declared.get('phase')} in epoch {declared.get('epoch')} of {status['epoch']}")
+    return found
+
+
+def _parts(ground: Ground) -> list[str]:
+    """Postgres, the operator and the nodes."""
+    kube, found = ground.group.kube, []
+    for name, path in (("Postgres", POSTGRES_SET), ("the operator", OPERATOR_DEPLOYMENT)):
+        status = (kube.get(path) or {}).get("status", {})
+        if (status.get("readyReplicas"), status.get("replicas")) != (1, 1):
+            found.append(f"{name} is not ready")
+    for node in kube.listing("/api/v1/nodes"):
+        conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
+        if conditions.get("Ready") != "True":
+            found.append(f"{node['metadata']['name']} is not ready")
+    return found
+
+
+def wait(
+    ground: Ground, token: str, served_at: Callable[[], float], since: float, limit_s: float
+) -> tuple[float | None, list[str]]:
+    """Waits until the group is well: when it was so, and None with its troubles after `limit_s` seconds."""
+    end = time.monotonic() + limit_s
+    while True:
+        try:
+            found = troubles(ground, token, served_at, since)
+        except ClusterError as error:
+            found = [str(error)]
+        now = time.monotonic()
+        if not found:
+            return now, []
+        if now > end:
+            return None, found
+        time.sleep(EVERY_S)
+
+
+def used_up(ground: Ground) -> list[tuple[str, str, str]]:
+    """Namespace, pod and robot (or nothing) of containers that were restarted: the next time the kubelet would wait."""
+    pods = [*ground.pods(), *ground.operator_pods(), ground.postgres_pod()]
+    return [
+        (
+            pod["metadata"]["namespace"],
+            pod["metadata"]["name"],
+            pod["metadata"]["labels"].get("robotgroups.dev/robot", ""),
+        )
+        for pod in pods
+        if any(status["restartCount"] for status in pod["status"].get("containerStatuses", []))
+    ]
+
+
+def diagnosis(ground: Ground) -> str:
+    """Everything that may tell why a group is stuck."""
+    parts = [explain_group(ground.group.kube, ground.group.namespace, ground.group.name)]
+    for pod in (*ground.operator_pods(), ground.postgres_pod()):
+        name = pod["metadata"]["name"]
+        try:
+            parts.append(f"--- {name}\n{ground.group.kube.kubectl('-n', release.NAMESPACE, 'logs', name, '--tail=80')}")
+        except ClusterError as error:
+            parts.append(f"--- {name}\n{error}")
+    return "\n".join(parts)
+
+
+def repair(ground: Ground) -> None:
+    """What a person would try: every robot's pod, the operator and Postgres are made anew."""
+    kube = ground.group.kube
+    for pod in (*ground.pods(), *ground.operator_pods(), ground.postgres_pod()):
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        kube.delete(path, grace=0)

@@ -1,0 +1,165 @@
+"""A whole run: a group of its own, faults while it is written to and read, and the verdict."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from on_cluster import Stage
+
+from demo import release
+from demo.groups import Group
+from demo.kube import JsonObject, wait_until
+from localcluster.console import ClusterError, say, step
+from tests.chaos import collecting
+from tests.chaos.checker import Result, check
+from tests.chaos.ground import Ground
+from tests.chaos.history import History, Recorder
+from tests.chaos.plan import Plan
+from tests.chaos.steps import Steps
+from tests.chaos.targets import Targets
+from tests.chaos.volume import SmallVolume
+from tests.chaos.workload import Rates, Workload
+
+GROUP = "chaos"
+PASSIVE = 2
+MAX_TOKENS = 3000  # full after some hundred memories: from then on everything that is remembered evicts something
+QUIET_BEFORE_S = 2.0
+DELETION_S = 120
+HISTORY, TABLES, RESULT, DIAGNOSIS = "history.jsonl", "tables.json", "result.json", "diagnosis.txt"
+
+
+@dataclass
+class Run:
+    """One run. `directory` gets the history, the tables and the result."""
+
+    stage: Stage
+    seed: int
+    plan: Plan
+    directory: Path
+    seconds: float
+    """No step begins later than this."""
+    rates: Rates = field(default_factory=Rates)
+    volume: SmallVolume | None = None
+
+    def execute(self) -> Result:
+        """Does it all; after Ctrl-C, what was recorded is checked all the same (and the KeyboardInterrupt is kept)."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with _namespace(self.stage) as namespace:
+            ground = Ground.of(self.stage, self._group(namespace), self.plan.active, self.volume)
+            recorder = Recorder(self.directory / HISTORY)
+            try:
+                return self._on(ground, recorder)
+            finally:
+                recorder.close()
+
+    def _group(self, namespace: str) -> Group:
+        robots = [{"name": f"robot-{number}"} for number in range(1, self.plan.active + PASSIVE + 1)]
+        spec: JsonObject = {
+            "active": robots[: self.plan.active],
+            "passive": robots[self.plan.active :],
+            "maxTokens": MAX_TOKENS,
+        }
+        with step(f"a group of {self.plan.active} active and {PASSIVE} passive robots in {namespace}"):
+            group = self.stage.apply(namespace, GROUP, spec)
+            group.wait_ready()
+        return group
+
+    def _on(self, ground: Ground, recorder: Recorder) -> Result:
+        token, targets = ground.token(), Targets(self.stage.kube, ground.group.namespace, GROUP)
+        robots = sorted(ground.roles())
+        workload = Workload(targets, token, robots, recorder, self.seed, self.rates)
+        targets.start()
+        workload.start()
+        try:
+            try:
+                wait_until("the first acknowledgements", 30, lambda: workload.acknowledged > 0 and workload.served_at)
+                time.sleep(QUIET_BEFORE_S)
+                steps = Steps(ground, token, recorder, lambda: workload.served_at, self._diagnose)
+                self._steps(steps, workload)
+            except KeyboardInterrupt:
+                say("interrupted: what was recorded is checked")
+            workload.quiet()
+            return self._verdict(ground, token, workload, recorder.history)
+        finally:
+            workload.stop()
+            targets.stop()
+
+    def _steps(self, steps: Steps, workload: Workload) -> None:
+        begin, done = time.monotonic(), 0
+        total = sum(len(each.choices) for each in self.plan.steps)
+        for each in self.plan.steps:
+            workload.raise_error()
+            elapsed = time.monotonic() - begin
+            if elapsed > self.seconds:
+                say(f"==> {done} of {total} faults in {elapsed:.0f} s: the time is up")
+                return
+            done += len(each.choices)
+            say(f"==> {done}/{total} after {elapsed:.0f} s, {workload.acknowledged} acknowledged")
+            well = steps.run(each)
+            well = (well and steps.freshen()) or steps.repair()
+            if not well:
+                say("    the group does not recover: no more faults")
+                return
+            time.sleep(each.pause)
+
+    def _verdict(self, ground: Ground, token: str, workload: Workload, history: History) -> Result:
+        with step("wait until all is quiet, read the tables, check"):
+            try:
+                revision = collecting.wait_still(ground, workload.settled)
+                wait_until(
+                    f"the feed at revision {revision}", 60, lambda: workload.revision >= revision, explain=lambda: ""
+                )
+            except ClusterError as error:
+                say(f"    {error}")  # the checker tells what is missing
+            tables = collecting.collect(ground, token)
+            tables.write(self.directory / TABLES)
+            result = check(history, tables, self.seed)
+        (self.directory / RESULT).write_text(json.dumps(result.as_json(), indent=2) + "\n")
+        return result
+
+    def _diagnose(self, words: str) -> None:
+        with (self.directory / DIAGNOSIS).open("a") as file:
+            file.write(f"==== {time.strftime('%H:%M:%S')}\n{words}\n")
+
+
+@contextmanager
+def _namespace(stage: Stage) -> Iterator[str]:
+    """A namespace of the run's own, gone afterwards."""
+    name = f"chaos-{secrets.token_hex(3)}"
+    path = f"/api/v1/namespaces/{name}"
+    stage.kube.kubectl("create", "namespace", name)
+    try:
+        yield name
+    finally:
+        stage.kube.delete(path)
+        wait_until(f"end of namespace {name}", DELETION_S, lambda: stage.kube.get(path) is None)
+
+
+@contextmanager
+def small_volume(stage: Stage, *, wanted: bool) -> Iterator[SmallVolume | None]:
+    """Postgres' data on a small file system for the time of a run, if that is wanted."""
+    if not wanted:
+        yield None
+        return
+    volume = SmallVolume.of(stage.kube)
+    try:
+        volume.swap_in()
+        yield volume
+    finally:
+        volume.swap_out()
+
+
+@contextmanager
+def installed(stage: Stage, values: JsonObject) -> Iterator[None]:
+    """The release; uninstalled afterwards, unless it was there before."""
+    was_there = release.status(stage.kube) is not None
+    release.install(stage.kube, values)
+    try:
+        yield
+    finally:
+        if not was_there:
+            release.uninstall(stage.kube)

@@ -1,0 +1,158 @@
+"""One step of a plan: its faults injected and undone, the group waited for, all of it recorded."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from localcluster.console import ClusterError, say
+from tests.chaos import recovery
+from tests.chaos.faults import KINDS
+from tests.chaos.faults.base import Effect, Fault
+from tests.chaos.ground import Ground
+from tests.chaos.history import Fault as Record
+from tests.chaos.history import Recorder
+from tests.chaos.plan import Step
+
+FRESH_LIMIT_S = 60.0
+
+
+@dataclass
+class _Injected:
+    fault: Fault
+    effect: Effect
+    injected: float
+    heal_at: float
+    healed: float = 0.0
+    upkeep: bool = False
+
+
+@dataclass
+class Steps:
+    """Carries out steps on a ground. `served_at`: when the Service acknowledged last."""
+
+    ground: Ground
+    token: str
+    recorder: Recorder
+    served_at: Callable[[], float]
+    stuck: Callable[[str], None]
+    """Is told the diagnosis when the group does not recover."""
+    number: int = field(default=0)
+
+    def run(self, step: Step) -> bool:
+        """Whether the group was well again within the limit. An interrupt undoes what was done, and goes on."""
+        with self._undone() as injected:
+            self._inject(step, injected)
+            self._heal(injected)
+            limit = max((each.fault.limit_s for each in injected), default=0.0)
+            since = max((each.healed for each in injected), default=time.monotonic())
+            recovered, found = recovery.wait(self.ground, self.token, self.served_at, since, limit)
+        return self._record(injected, recovered, found)
+
+    @contextmanager
+    def _undone(self) -> Iterator[list[_Injected]]:
+        injected: list[_Injected] = []
+        try:
+            yield injected
+        except BaseException:
+            for each in injected:
+                each.fault.heal()
+                each.healed = each.healed or time.monotonic()
+            # of what was broken off the checker knows that it may have had its effect until the end
+            self._write(injected, time.monotonic() + FRESH_LIMIT_S)
+            raise
+
+    def _inject(self, step: Step, injected: list[_Injected]) -> None:
+        begin = time.monotonic()
+        for choice in step.choices:
+            self._heal_until(injected, begin + choice.delay)
+            fault = KINDS[choice.kind](self.ground, choice)
+            effect = fault.aim()
+            now = time.monotonic()
+            injected.append(_Injected(fault, effect, now, now + fault.hold_s))
+            try:
+                fault.inject()
+            except (ClusterError, ProcessLookupError, FileNotFoundError) as error:
+                # what it was aimed at is gone already, by the fault before it in the same step
+                if len(injected) == 1:
+                    raise
+                say(f"        {choice.kind}: not possible now: {error}")
+                injected[-1].upkeep = True
+            injected[-1].heal_at = time.monotonic() + fault.hold_s
+
+    def _heal(self, injected: list[_Injected]) -> None:
+        self._heal_until(injected, max((each.heal_at for each in injected), default=0.0))
+
+    @staticmethod
+    def _heal_until(injected: list[_Injected], time_s: float) -> None:
+        for each in sorted((each for each in injected if not each.healed), key=lambda each: each.heal_at):
+            if each.heal_at > time_s:
+                break
+            time.sleep(max(each.heal_at - time.monotonic(), 0))
+            each.fault.heal()
+            each.healed = time.monotonic()
+        time.sleep(max(time_s - time.monotonic(), 0))
+
+    def _record(self, injected: list[_Injected], recovered: float | None, found: list[str]) -> bool:
+        self._write(injected, recovered)
+        for each in injected:
+            took = "stuck" if recovered is None else f"well {recovered - each.healed:.1f} s later"
+            say(f"        {each.fault.kind}: {each.effect.detail}: {took}")
+        if recovered is None:
+            say("        " + "; ".join(found))
+            self.stuck("\n".join([*found, recovery.diagnosis(self.ground)]))
+        return recovered is not None
+
+    def _write(self, injected: list[_Injected], recovered: float | None) -> None:
+        for each in injected:
+            self.number += 1
+            self.recorder.add(
+                Record(
+                    self.number,
+                    each.fault.kind,
+                    each.effect.detail,
+                    each.effect.failing,
+                    each.effect.handing_over,
+                    each.injected,
+                    each.healed or each.injected,
+                    recovered,
+                    time.time() - time.monotonic(),
+                    each.upkeep,
+                )
+            )
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------
+
+    def freshen(self) -> bool:
+        """Pods whose container was restarted are made anew: the kubelet would wait longer each time."""
+        well = True
+        for namespace, pod, robot in recovery.used_up(self.ground):
+            since = time.monotonic()
+            self.ground.group.kube.kubectl("-n", namespace, "delete", "pod", pod, "--wait=false")
+            healed = time.monotonic()
+            recovered, found = recovery.wait(self.ground, self.token, self.served_at, healed, FRESH_LIMIT_S)
+            self.number += 1
+            wall = time.time() - time.monotonic()
+            robots = (robot,) if robot else ()
+            self.recorder.add(
+                Record(self.number, "fresh pod", pod, (), robots, since, healed, recovered, wall, upkeep=True)
+            )
+            if recovered is None:
+                self.stuck("\n".join([*found, recovery.diagnosis(self.ground)]))
+                well = False
+        return well
+
+    def repair(self) -> bool:
+        """Everything is made anew. Whether the group is well then."""
+        since = time.monotonic()
+        recovery.repair(self.ground)
+        everybody = tuple(self.ground.roles())
+        recovered, _found = recovery.wait(self.ground, self.token, self.served_at, since, 2 * FRESH_LIMIT_S)
+        self.number += 1
+        wall = time.time() - time.monotonic()
+        self.recorder.add(
+            Record(
+                self.number, "all pods anew", "", everybody, everybody, since, since, recovered, wall, upkeep=True
+            )
+        )
+        return recovered is not None

@@ -1,8 +1,8 @@
 """`python -m tests.chaos` (`make chaos`): exits 0 when every promise was kept, 1 when not, 130 after Ctrl-C.
 
 CHAOS_SEED (printed; the same one does the same again), CHAOS_FAULTS (200), CHAOS_MINUTES (60), CHAOS_JSON=file,
-CHAOS_DIRECTORY (where the history, the tables and the result go; build/chaos/SEED), CHAOS_KINDS (only these, separated
-by commas).
+CHAOS_DIRECTORY (where the history, the tables and the result go; build/chaos), CHAOS_KINDS (only these, separated by
+commas).
 """
 
 import json
@@ -81,7 +81,7 @@ def _run(seed: int, plan: Plan) -> Result:
     cluster = choose()
     if cluster.kind != "local":
         raise ClusterError(f"chaos needs the local cluster, whose processes it can reach, not {cluster.describe()}")
-    directory = Path(os.environ.get("CHAOS_DIRECTORY") or ROOT / "build" / "chaos" / str(seed))
+    directory = Path(os.environ.get("CHAOS_DIRECTORY") or ROOT / "build" / "chaos")
     say(f"cluster: {cluster.describe()}")
     say(f"CHAOS_SEED={seed}: {sum(len(step.choices) for step in plan.steps)} faults; everything goes to {directory}")
     kube = Kube(cluster.environment())
@@ -89,8 +89,8 @@ def _run(seed: int, plan: Plan) -> Result:
     fills = any(choice.kind == DiskFull.kind for step in plan.steps for choice in step.choices)
     seconds = float(os.environ.get("CHAOS_MINUTES") or 60) * 60
     with installed(stage, values), small_volume(stage, wanted=fills) as volume:
-        result = Run(stage, seed, plan, directory, seconds, volume=volume).execute()
-    summary.show(result, directory)
+        result, history = Run(stage, seed, plan, directory, seconds, volume=volume).execute()
+    summary.show(result, history, directory)
     return result
 
 

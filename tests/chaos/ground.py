@@ -67,9 +67,7 @@ class Ground:
     def group_id(self) -> int:
         """The group's id in Postgres."""
         namespace = self.stage.namespace_uid(self.group.namespace)
-        query = (
-            f"SELECT id FROM robotgroups.groups WHERE namespace_uid = '{namespace}' AND name = '{self.group.name}'"
-        )
+        query = f"SELECT id FROM robotgroups.groups WHERE namespace_uid = '{namespace}' AND name = '{self.group.name}'"
         return int(self.stage.rows(query)[0]["id"])
 
     # -- processes ---------------------------------------------------------------------------------------------------
@@ -144,9 +142,7 @@ class Ground:
 
     def operator_dsn(self, address: str) -> str:
         """The DSN of the operator's login, by an address of Postgres."""
-        secret = self.group.kube.get(
-            f"/api/v1/namespaces/{release.NAMESPACE}/secrets/{release.NAME}-postgres"
-        )
+        secret = self.group.kube.get(f"/api/v1/namespaces/{release.NAMESPACE}/secrets/{release.NAME}-postgres")
         if secret is None:
             raise ClusterError("the Secret of the embedded Postgres is not there")
         password = base64.b64decode(secret["data"]["password"]).decode()

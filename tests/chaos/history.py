@@ -44,7 +44,7 @@ Outcome: TypeAlias = Acknowledged | Refused | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One try to remember. `where`: SERVICE, or the robot whose pod was asked; a key has one content, and many tries."""
+    """One try to remember. `where`: SERVICE, or the robot whose pod was asked. A key has one content and many tries."""
 
     who: str
     where: str

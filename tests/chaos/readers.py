@@ -64,9 +64,7 @@ class Readers:
                 held = answer.json()
                 digest = digest_of(memory["id"] for memory in held["memories"])
                 end, revision = time.monotonic(), held["revision"]
-                self._recorder.add(
-                    CacheRead(robot, start, end, revision, digest, held["tokens"], held["max_tokens"])
-                )
+                self._recorder.add(CacheRead(robot, start, end, revision, digest, held["tokens"], held["max_tokens"]))
 
     async def feed(self, service: str) -> None:
         """Every change from the first on, with a kept position, until cancelled."""
@@ -89,9 +87,7 @@ def event_of(change: Change, seen: float) -> Event:
     payload = change.payload
     if change.kind is not ChangeKind.ROLE:
         held = change.kind in REMEMBERED and bool(payload.get("in_working_memory"))
-        return Event(
-            seen, change.revision, change.kind.value, change.epoch, change.memory_id, change.robot, held=held
-        )
+        return Event(seen, change.revision, change.kind.value, change.epoch, change.memory_id, change.robot, held=held)
     return Event(
         seen,
         change.revision,

@@ -30,7 +30,8 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if (request.method, request.url.path) != ("POST", PATH):
             return await self._inner.handle_async_request(request)
-        start, outcome = time.monotonic(), Unknown("cancelled")
+        start = time.monotonic()
+        outcome: Outcome = Unknown("cancelled")
         try:
             response = await self._inner.handle_async_request(request)
             outcome = outcome_of(response.status_code, await response.aread(), response.headers.get(ROBOT, ""))

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from demo import release
 from demo.diagnosis import explain_group
 from demo.kube import JsonObject
-from localcluster.console import ClusterError
+from localcluster.console import ClusterError, say
 from tests.chaos.ground import OPERATOR_DEPLOYMENT, POSTGRES_SET, Ground, ask
 
-EVERY_S = 0.2
+EVERY_S, TELL_S = 0.2, 10.0
 OK = 200
 
 
@@ -78,13 +78,16 @@ def wait(
     ground: Ground, token: str, served_at: Callable[[], float], since: float, limit_s: float
 ) -> tuple[float | None, list[str]]:
     """Waits until the group is well: when it was so, and None with its troubles after `limit_s` seconds."""
-    end = time.monotonic() + limit_s
+    end, told = time.monotonic() + limit_s, time.monotonic() + TELL_S
     while True:
         try:
             found = troubles(ground, token, served_at, since)
         except ClusterError as error:
             found = [str(error)]
         now = time.monotonic()
+        if found and now > told:
+            say(f"        not yet: {'; '.join(found)[:300]}")
+            told += TELL_S
         if not found:
             return now, []
         if now > end:

@@ -45,14 +45,16 @@ class Run:
     rates: Rates = field(default_factory=Rates)
     volume: SmallVolume | None = None
 
-    def execute(self) -> Result:
-        """Does it all; after Ctrl-C, what was recorded is checked all the same (and the KeyboardInterrupt is kept)."""
+    def execute(self) -> tuple[Result, History]:
+        """Does it all; after Ctrl-C, what was recorded is checked all the same."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        for name in (HISTORY, TABLES, RESULT, DIAGNOSIS):
+            (self.directory / name).unlink(missing_ok=True)  # of an earlier run
         with _namespace(self.stage) as namespace:
             ground = Ground.of(self.stage, self._group(namespace), self.plan.active, self.volume)
             recorder = Recorder(self.directory / HISTORY)
             try:
-                return self._on(ground, recorder)
+                return self._on(ground, recorder), recorder.history
             finally:
                 recorder.close()
 
@@ -71,7 +73,7 @@ class Run:
     def _on(self, ground: Ground, recorder: Recorder) -> Result:
         token, targets = ground.token(), Targets(self.stage.kube, ground.group.namespace, GROUP)
         robots = sorted(ground.roles())
-        workload = Workload(targets, token, robots, recorder, self.seed, self.rates)
+        workload = Workload(targets, token, robots, recorder, seed=self.seed, rates=self.rates)
         targets.start()
         workload.start()
         try:

@@ -14,7 +14,7 @@ from tests.chaos.history import Fault as Record
 from tests.chaos.history import Recorder
 from tests.chaos.plan import Step
 
-FRESH_LIMIT_S = 60.0
+FRESH_LIMIT_S = 120.0
 
 
 @dataclass
@@ -151,8 +151,6 @@ class Steps:
         self.number += 1
         wall = time.time() - time.monotonic()
         self.recorder.add(
-            Record(
-                self.number, "all pods anew", "", everybody, everybody, since, since, recovered, wall, upkeep=True
-            )
+            Record(self.number, "all pods anew", "", everybody, everybody, since, since, recovered, wall, upkeep=True)
         )
         return recovered is not None

@@ -11,7 +11,7 @@ from localcluster.console import ClusterError, step
 
 SET = f"/apis/apps/v1/namespaces/{release.NAMESPACE}/statefulsets/{release.NAME}-postgres"
 CLAIM = f"/api/v1/namespaces/{release.NAMESPACE}/persistentvolumeclaims/data-{release.NAME}-postgres-0"
-IMAGE, ELSEWHERE, FILLER = "/var/tmp/chaos-volume.img", "/var/tmp/chaos-volume", ".chaos-filler"  # noqa: S108
+IMAGE, ELSEWHERE, FILLER = "/var/tmp/chaos-volume.img", "/var/tmp/chaos-volume", ".chaos-filler"
 SIZE = "3G"  # sparse: it takes what is written
 READY_S = 120
 
@@ -57,7 +57,9 @@ class SmallVolume:
 
     def swap_out(self) -> None:
         """Moves the data back; nothing to do when they are not there."""
-        if IMAGE in self._run("findmnt --noheadings --output SOURCE --target \"$1\" | xargs losetup --noheadings --output BACK-FILE || true"):
+        if IMAGE in self._run(
+            'findmnt --noheadings --output SOURCE --target "$1" | xargs losetup --noheadings --output BACK-FILE || true'
+        ):
             with step("Postgres' data back on their volume"):
                 self._without_postgres(SWAP_OUT)
 
@@ -80,7 +82,7 @@ class SmallVolume:
         wait_until("Postgres ready", READY_S, self._ready)
 
     def _ready(self) -> bool:
-        return (self.kube.get(SET) or {}).get("status", {}).get("readyReplicas") == 1
+        return bool((self.kube.get(SET) or {}).get("status", {}).get("readyReplicas") == 1)
 
     def _run(self, script: str) -> str:
         holder = state.running().holders[self.node]

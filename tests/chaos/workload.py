@@ -31,18 +31,12 @@ class Workload:
     """Runs from `start` to `stop`. Everything goes to the recorder."""
 
     def __init__(
-        self,
-        targets: Targets,
-        token: str,
-        robots: Sequence[str],
-        recorder: Recorder,
-        seed: int,
-        rates: Rates | None = None,
+        self, targets: Targets, token: str, robots: Sequence[str], recorder: Recorder, *, seed: int, rates: Rates
     ) -> None:
         self._targets = targets
         self._robots = tuple(robots)
         self._seed = seed
-        self._rates = rates or Rates()
+        self._rates = rates
         self._quiet, self._over = threading.Event(), threading.Event()
         self._writers = Writers(targets, token, recorder, seed, self._quiet.is_set)
         self._readers = Readers(token, recorder, self._writers.acknowledged, self._quiet.is_set)

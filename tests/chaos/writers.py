@@ -82,7 +82,9 @@ class Writers:
             # who was held up does not make up for it: that would be a burst just when the group has come back
             due = max(due, time.monotonic() - 1 / rate) + 1 / rate
             again = choose.random() < AGAIN and self.acknowledged
-            content = choose.choice(self.acknowledged)[1] if again else f"{who} of run {self._seed} says number {number}"
+            content = (
+                choose.choice(self.acknowledged)[1] if again else f"{who} of run {self._seed} says number {number}"
+            )
             yield f"{self._seed}-{who}-{number}", content
 
     def _client(self, who: str, where: str, url: str, deadline: float) -> AsyncClient:

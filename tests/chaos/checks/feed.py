@@ -97,9 +97,7 @@ def fresh(history: History) -> Iterator[tuple[Write, Acknowledged]]:
             yield write, answer
 
 
-def _running(
-    points: Sequence[tuple[float, int]], best: Callable[[int, int], int]
-) -> tuple[list[float], list[int]]:
+def _running(points: Sequence[tuple[float, int]], best: Callable[[int, int], int]) -> tuple[list[float], list[int]]:
     times: list[float] = []
     values: list[int] = []
     for time, value in points:

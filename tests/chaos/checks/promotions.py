@@ -14,7 +14,9 @@ def check(history: History, tables: Tables) -> Iterator[Violation]:
     yield from _explained(tables.failovers, history.faults)
     for standing in Timeline(history.events).standings:
         if len(standing.active()) > tables.active_target:
-            yield Violation(Kind.EXTRA_PROMOTION, f"epoch {standing.epoch}", f"{' and '.join(standing.active())} active")
+            yield Violation(
+                Kind.EXTRA_PROMOTION, f"epoch {standing.epoch}", f"{' and '.join(standing.active())} active"
+            )
 
 
 def _recorded(events: Sequence[Event], rows: Sequence[FailoverRow]) -> Iterator[Violation]:

@@ -1,4 +1,4 @@
-"""R1 and R2: epochs are consecutive; who acknowledged a write was active, and its writer was when it got its revision."""
+"""R1 and R2: epochs are consecutive; who wrote was active at that revision, who acknowledged while it was asked."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -41,7 +41,9 @@ def _epochs(timeline: Timeline, history: History) -> Iterator[Violation]:
     for event in history.events:
         standing = timeline.at(event.revision)
         if event.roles is None and standing is not None and event.epoch != standing.epoch:
-            yield Violation(Kind.EPOCH, f"revision {event.revision}", f"is of epoch {event.epoch}, not {standing.epoch}")
+            yield Violation(
+                Kind.EPOCH, f"revision {event.revision}", f"is of epoch {event.epoch}, not {standing.epoch}"
+            )
 
 
 def _writers(timeline: Timeline, history: History) -> Iterator[Violation]:

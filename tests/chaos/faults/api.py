@@ -19,7 +19,7 @@ class ApiAway(RobotFault):
 
     kind = "API server 30 s away, and a robot killed"
     slow = True
-    limit_s = 120.0
+    limit_s = 180.0
 
     _server: Process | None = None
 
@@ -68,7 +68,8 @@ class ApiUnreliable(Fault):
         rule = f"ip daddr {address} tcp dport 443 dnat to {GATEWAY}:{self._proxy.port}"
         # what is open does not go through it: it breaks, and comes back through it
         chains = f"chain output {{ type nat hook output priority -100; {rule}; }}"
-        cut = f"chain cut {{ type filter hook output priority 0; ip daddr {address} tcp dport 443 reject with tcp reset; }}"
+        reset = f"ip daddr {address} tcp dport 443 reject with tcp reset"
+        cut = f"chain cut {{ type filter hook output priority 0; {reset}; }}"
         self._operators = tuple(
             self.ground.main_process(pod, "operator") for pod in self.ground.operator_pods() if _runs(pod)
         )

@@ -27,7 +27,7 @@ class Fault(ABC):
     kind: ClassVar[str]
     weight: ClassVar[float] = 1.0
     slow: ClassVar[bool] = False
-    limit_s: ClassVar[float] = 60.0
+    limit_s: ClassVar[float] = 120.0
     """How long after `heal` the group may take until it is Ready."""
 
     def __init__(self, ground: Ground, choice: Choice) -> None:
@@ -48,7 +48,7 @@ class Fault(ABC):
         """Does it."""
 
     def heal(self) -> None:
-        """Undoes it, as far as the cluster does not by itself; safe to call twice, and when `inject` did not succeed."""
+        """Undoes it, where the cluster does not by itself; safe to call twice, and after an `inject` that failed."""
         return
 
     def between(self, least: float, most: float) -> float:

@@ -10,11 +10,11 @@ from tests.chaos.faults.base import LEASE_S, Effect, Fault, RobotFault
 
 
 class NodeCut(Fault):
-    """The cable of the node that has neither Postgres nor the operator is pulled, until its robots have been replaced."""
+    """The cable of the node without Postgres and operator is pulled, until its robots have been replaced."""
 
     kind = "node cut"
     slow = True
-    limit_s = 90.0
+    limit_s = 180.0
 
     @property
     @override
@@ -42,7 +42,7 @@ class KubeletKilled(RobotFault):
 
     kind = "kubelet killed, then a robot of its node"
     slow = True
-    limit_s = 90.0
+    limit_s = 180.0
 
     node: str = ""
     _command: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ class TwoOperators(RobotFault):
     @override
     def inject(self) -> None:
         self.ground.group.kube.patch(OPERATOR_DEPLOYMENT, {"spec": {"replicas": 2}})
-        wait_until("two operators", 30, lambda: self._ready() == 2)  # noqa: PLR2004
+        wait_until("two operators", 30, lambda: self._ready() == 2)
         self.ground.process(self.robot).send(signal.SIGKILL)
 
     @override

@@ -71,7 +71,6 @@ class PostgresAway(Fault):
 
     kind = "Postgres 10 s away"
     slow = True
-    limit_s = 90.0
 
     @property
     @override
@@ -154,7 +153,7 @@ class DiskFull(Fault):
 
     kind = "disk full under Postgres' log"
     slow = True
-    limit_s = 120.0
+    limit_s = 180.0
 
     @property
     @override
@@ -184,4 +183,3 @@ class DiskFull(Fault):
 def _serves_a_client(pid: int) -> bool:
     title = " ".join(command_line(pid))
     return title.startswith("postgres: robotgroups_") and " robotgroups " in title
-

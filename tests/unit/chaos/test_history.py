@@ -11,6 +11,7 @@ from tests.chaos.history import (
     History,
     Place,
     Read,
+    Record,
     Recorder,
     Refused,
     Unknown,
@@ -21,7 +22,7 @@ from tests.chaos.history import (
 from tests.chaos.recording import outcome_of
 from tests.chaos.tables import CacheDump, ChangeRow, FailoverRow, MemoryRow, Tables
 
-RECORDS = [
+RECORDS: list[Record] = [
     Write("w", "service", 1.0, 1.5, "k", "né", Acknowledged(1, 2, 3, True, "a")),
     Write("w", "a", 1.0, 1.5, "k", "né", Refused(503, "no-active-robot")),
     Write("w", "a", 1.0, 1.5, "k", "né", Unknown("ReadError")),

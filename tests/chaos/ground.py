@@ -114,6 +114,10 @@ class Ground:
         """Runs a program of this machine in the network of a process."""
         return run("nsenter", f"--net=/proc/{process.pid}/ns/net", "--", *command, stdin=stdin)
 
+    def remove_table(self, process: Process, table: str) -> None:
+        """Removes a table of nftables from the network of a process, be it there or not."""
+        self.in_network(process, "nft", "-f", "-", stdin=f"table ip {table} {{ }}\ndelete table ip {table}\n")
+
     # -- Postgres and operator ---------------------------------------------------------------------------------------
 
     def postgres_pod(self) -> JsonObject:

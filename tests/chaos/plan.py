@@ -47,6 +47,10 @@ class Plan:
     """How many robots are active; two more are passive."""
     steps: tuple[Step, ...]
 
+    def has(self, kind: str) -> bool:
+        """Whether there is a fault of this kind."""
+        return any(choice.kind == kind for step in self.steps for choice in step.choices)
+
 
 def make(seed: int, count: int, weights: Mapping[str, Weight], most_slow: int) -> Plan:
     """So many faults, at most `most_slow` of them slow. Where there are enough, each kind is there."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 CHUNK = 65536
+ANSWER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class Proxy:
         self._target = target
         self._manners = manners
         self._dice = dice
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self.broken = 0
@@ -41,23 +41,30 @@ class Proxy:
 
     def start(self) -> None:
         """Listens when it returns."""
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="proxy", daemon=True)
+        self._running = loop, thread
+        thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), loop).result(ANSWER_S)
 
     def stop(self) -> None:
         """Breaks what is open, and ends; safe to call twice."""
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        if self._running is None:
+            return
+        (loop, thread), self._running = self._running, None
+        try:
+            asyncio.run_coroutine_threadsafe(self._close(), loop).result(ANSWER_S)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, self._host, 0)
 
     async def _close(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)

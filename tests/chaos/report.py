@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.chaos import figures, pictures
+from tests.chaos import figures
 from tests.chaos.checker import Result, check
 from tests.chaos.history import Fault, History, load
 from tests.chaos.tables import Tables
@@ -26,6 +26,8 @@ def main() -> int:
     result = check(history, Tables.load(source / "tables.json"), seed)
     at = datetime.fromtimestamp((source / "history.jsonl").stat().st_mtime, UTC)
     name = f"chaos-{at:%Y-%m-%d}"
+    from tests.chaos import pictures  # noqa: PLC0415  the text can be made without matplotlib
+
     drawn = pictures.draw(history, result.outages, results, name)
     (results / f"{name}.md").write_text(text(result, history, [path.name for path in drawn]))
     print(results / f"{name}.md")

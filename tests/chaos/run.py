@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from demo.kube import JsonObject, wait_until
 from localcluster.console import ClusterError, say, step
 from tests.chaos import collecting
 from tests.chaos.checker import Result, check
+from tests.chaos.faults import clock
 from tests.chaos.ground import Ground
 from tests.chaos.history import History, Recorder
 from tests.chaos.plan import Plan
@@ -44,6 +46,8 @@ class Run:
     """No step begins later than this."""
     rates: Rates = field(default_factory=Rates)
     volume: SmallVolume | None = None
+    trouble: str = ""
+    """What broke the run itself off, if anything did; what was recorded until then was checked."""
 
     def execute(self) -> tuple[Result, History]:
         """Does it all; after Ctrl-C, what was recorded is checked all the same."""
@@ -65,6 +69,8 @@ class Run:
             "passive": robots[self.plan.active :],
             "maxTokens": MAX_TOKENS,
         }
+        if self.plan.has(clock.ClockOff.kind):
+            spec["template"] = {"env": clock.ENVIRONMENT}
         with step(f"a group of {self.plan.active} active and {PASSIVE} passive robots in {namespace}"):
             group = self.stage.apply(namespace, GROUP, spec)
             group.wait_ready()
@@ -84,6 +90,10 @@ class Run:
                 self._steps(steps, workload)
             except KeyboardInterrupt:
                 say("interrupted: what was recorded is checked")
+            except Exception as error:  # noqa: BLE001  whatever it is, an hour's history is worth checking
+                self.trouble = f"{type(error).__name__}: {error}"
+                self._diagnose("".join(traceback.format_exception(error)))
+                say(f"the run is broken off: {self.trouble}")
             workload.quiet()
             return self._verdict(ground, token, workload, recorder.history)
         finally:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from demo.kube import wait_until
 from localcluster.console import ClusterError, say
 from tests.chaos import recovery
 from tests.chaos.faults import KINDS
@@ -14,7 +15,7 @@ from tests.chaos.history import Fault as Record
 from tests.chaos.history import Recorder
 from tests.chaos.plan import Step
 
-FRESH_LIMIT_S = 120.0
+FRESH_LIMIT_S, HEAL_S = 120.0, 30.0
 
 
 @dataclass
@@ -56,8 +57,8 @@ class Steps:
             yield injected
         except BaseException:
             for each in injected:
-                each.fault.heal()
-                each.healed = each.healed or time.monotonic()
+                if not each.healed:
+                    self._undo(each)
             # of what was broken off the checker knows that it may have had its effect until the end
             self._write(injected, time.monotonic() + FRESH_LIMIT_S)
             raise
@@ -73,9 +74,7 @@ class Steps:
             try:
                 fault.inject()
             except (ClusterError, ProcessLookupError, FileNotFoundError) as error:
-                # what it was aimed at is gone already, by the fault before it in the same step
-                if len(injected) == 1:
-                    raise
+                # mostly what it was aimed at is gone already, by the fault before it in the same step
                 say(f"        {choice.kind}: not possible now: {error}")
                 injected[-1].upkeep = True
             injected[-1].heal_at = time.monotonic() + fault.hold_s
@@ -89,9 +88,14 @@ class Steps:
             if each.heal_at > time_s:
                 break
             time.sleep(max(each.heal_at - time.monotonic(), 0))
-            each.fault.heal()
-            each.healed = time.monotonic()
+            Steps._undo(each)
         time.sleep(max(time_s - time.monotonic(), 0))
+
+    @staticmethod
+    def _undo(each: _Injected) -> None:
+        """Tries until it is done: what a fault has hit may hinder its undoing for a while."""
+        wait_until(f"the end of {each.fault.kind}", HEAL_S, lambda: _tried(each.fault.heal))
+        each.healed = time.monotonic()
 
     def _record(self, injected: list[_Injected], recovered: float | None, found: list[str]) -> bool:
         self._write(injected, recovered)
@@ -154,3 +158,12 @@ class Steps:
             Record(self.number, "all pods anew", "", everybody, everybody, since, since, recovered, wall, upkeep=True)
         )
         return recovered is not None
+
+
+def _tried(heal: Callable[[], None]) -> bool:
+    try:
+        heal()
+    except (ClusterError, ProcessLookupError, FileNotFoundError) as error:
+        say(f"        not undone yet: {error}")
+        return False
+    return True

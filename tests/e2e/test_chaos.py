@@ -1,4 +1,4 @@
-"""A short run of chaos (docs/chaos.md): some faults under load, and the checker's verdict. `make chaos` has the long one."""
+"""A short run of chaos (docs/chaos.md): some faults under load, and the checker's verdict."""
 
 from pathlib import Path
 
@@ -18,8 +18,9 @@ STEPS = (
 
 
 def test_nothing_is_lost_doubled_or_stale(stage: Stage, quiet: None, tmp_path: Path) -> None:
-    result, history = Run(stage, SEED, Plan(1, STEPS), tmp_path, seconds=60).execute()
-    assert result.violations == ()
+    run = Run(stage, SEED, Plan(1, STEPS), tmp_path, seconds=60)
+    result, history = run.execute()
+    assert (run.trouble, result.violations) == ("", ())
     assert [fault.kind for fault in history.faults if not fault.upkeep] == [
         RobotKilled.kind,
         SessionsEnded.kind,

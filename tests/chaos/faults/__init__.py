@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.chaos.faults import api, nodes, operators, postgres, robots
+from tests.chaos.faults import api, clock, nodes, operators, postgres, robots
 from tests.chaos.faults.base import Fault
 from tests.chaos.plan import Weight
 
@@ -17,6 +17,7 @@ _ALL: tuple[type[Fault], ...] = (
     robots.OutOfMemory,
     robots.CutFromPostgres,
     robots.CutFromPostgresBeyondLease,
+    clock.ClockOff,
     nodes.NodeCut,
     nodes.KubeletKilled,
     postgres.PostgresKilled,

@@ -74,13 +74,13 @@ class ApiUnreliable(Fault):
             self.ground.main_process(pod, "operator") for pod in self.ground.operator_pods() if _runs(pod)
         )
         for operator in self._operators:
-            self.ground.in_network(operator, "nft", "-f", "-", stdin=f"table ip {TABLE} {{ {chains} {cut} }}\n")
+            self.ground.in_network(operator, "nft", "-f", "-", stdin=f"table ip {TABLE} {{\n{chains}\n{cut}\n}}\n")
 
     @override
     def heal(self) -> None:
         for operator in self._operators:
             if operator.alive:
-                self.ground.in_network(operator, "nft", "destroy", "table", "ip", TABLE)
+                self.ground.remove_table(operator, TABLE)
         if self._proxy is not None:
             self._proxy.stop()
 

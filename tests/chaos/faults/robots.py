@@ -208,18 +208,18 @@ class CutFromPostgres(RobotFault):
             "input": f"ip saddr {{ {addresses} }} tcp sport {POSTGRES_PORT} drop",
         }
         left_out = {"to Postgres": "input", "from Postgres": "output"}.get(self.direction)
-        chains = " ".join(
+        chains = "\n".join(
             f"chain {hook} {{ type filter hook {hook} priority 0; {rule}; }}"
             for hook, rule in rules.items()
             if hook != left_out
         )
         self._process = self.ground.process(self.robot)
-        self.ground.in_network(self._process, "nft", "-f", "-", stdin=f"table ip {TABLE} {{ {chains} }}\n")
+        self.ground.in_network(self._process, "nft", "-f", "-", stdin=f"table ip {TABLE} {{\n{chains}\n}}\n")
 
     @override
     def heal(self) -> None:
         if self._process is not None and self._process.alive:  # the network ends with the pod
-            self.ground.in_network(self._process, "nft", "destroy", "table", "ip", TABLE)
+            self.ground.remove_table(self._process, TABLE)
 
 
 class CutFromPostgresBeyondLease(CutFromPostgres):

@@ -75,8 +75,9 @@ def _whole(run: _Run, faults: Sequence[Fault], path: Path) -> Path:
 
 
 def _page(run: _Run, faults: Sequence[Fault], outages: Sequence[Outage], path: Path) -> Path:
-    figure = plt.figure(figsize=(4.2 * COLUMNS, 2.6 * ROWS), layout="constrained")
-    for field, fault in zip(figure.subfigures(ROWS, COLUMNS).flat, faults, strict=False):
+    rows = -(-len(faults) // COLUMNS)
+    figure = plt.figure(figsize=(4.2 * COLUMNS, 2.6 * rows), layout="constrained")
+    for field, fault in zip(figure.subfigures(rows, COLUMNS, squeeze=False).flat, faults, strict=False):
         top, bottom = field.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         _close_by(top, bottom, run, fault)
         outage = longest_ms(fault, outages)

@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from on_cluster import POSTGRES
 
 from demo import release
 from demo.diagnosis import explain_group
@@ -95,11 +98,21 @@ def wait(
         time.sleep(EVERY_S)
 
 
-def used_up(ground: Ground) -> list[tuple[str, str, str]]:
-    """Namespace, pod and robot (or nothing) of containers that were restarted: the next time the kubelet would wait."""
+@dataclass(frozen=True)
+class UsedUp:
+    """A pod with a container that was restarted: the next time the kubelet would wait. `robot` may be empty."""
+
+    namespace: str
+    name: str
+    robot: str
+
+
+def used_up(ground: Ground) -> list[list[UsedUp]]:
+    """Pods that are to be made anew, in batches: active robots and Postgres each alone, what nobody misses together."""
+    roles = ground.roles()
     pods = [*ground.pods(), *ground.operator_pods(), ground.postgres_pod()]
-    return [
-        (
+    found = [
+        UsedUp(
             pod["metadata"]["namespace"],
             pod["metadata"]["name"],
             pod["metadata"]["labels"].get("robotgroups.dev/robot", ""),
@@ -107,6 +120,9 @@ def used_up(ground: Ground) -> list[tuple[str, str, str]]:
         for pod in pods
         if any(status["restartCount"] for status in pod["status"].get("containerStatuses", []))
     ]
+    alone = [pod for pod in found if roles.get(pod.robot) == "active" or pod.name == POSTGRES]
+    together = [pod for pod in found if pod not in alone]
+    return [batch for batch in (together, *([pod] for pod in alone)) if batch]
 
 
 def diagnosis(ground: Ground) -> str:

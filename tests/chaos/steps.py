@@ -15,7 +15,7 @@ from tests.chaos.history import Fault as Record
 from tests.chaos.history import Recorder
 from tests.chaos.plan import Step
 
-FRESH_LIMIT_S, HEAL_S = 120.0, 30.0
+FRESH_LIMIT_S, AIM_S, HEAL_S = 120.0, 30.0, 60.0
 
 
 @dataclass
@@ -58,17 +58,17 @@ class Steps:
         except BaseException:
             for each in injected:
                 if not each.healed:
-                    self._undo(each)
+                    _undo_or_say(each)
             # of what was broken off the checker knows that it may have had its effect until the end
             self._write(injected, time.monotonic() + FRESH_LIMIT_S)
             raise
 
     def _inject(self, step: Step, injected: list[_Injected]) -> None:
+        # all of them take aim first: the first fault may be one under which nobody tells who is active
+        aimed = [self._aimed(KINDS[choice.kind](self.ground, choice)) for choice in step.choices]
         begin = time.monotonic()
-        for choice in step.choices:
+        for choice, (fault, effect) in zip(step.choices, aimed, strict=True):
             self._heal_until(injected, begin + choice.delay)
-            fault = KINDS[choice.kind](self.ground, choice)
-            effect = fault.aim()
             now = time.monotonic()
             injected.append(_Injected(fault, effect, now, now + fault.hold_s))
             try:
@@ -79,6 +79,12 @@ class Steps:
                 injected[-1].upkeep = True
             injected[-1].heal_at = time.monotonic() + fault.hold_s
 
+    @staticmethod
+    def _aimed(fault: Fault) -> tuple[Fault, Effect]:
+        found: list[Effect] = []
+        wait_until(f"the aim of {fault.kind}", AIM_S, lambda: _tried(lambda: found.append(fault.aim())))
+        return fault, found[0]
+
     def _heal(self, injected: list[_Injected]) -> None:
         self._heal_until(injected, max((each.heal_at for each in injected), default=0.0))
 
@@ -88,14 +94,8 @@ class Steps:
             if each.heal_at > time_s:
                 break
             time.sleep(max(each.heal_at - time.monotonic(), 0))
-            Steps._undo(each)
+            _undo(each)
         time.sleep(max(time_s - time.monotonic(), 0))
-
-    @staticmethod
-    def _undo(each: _Injected) -> None:
-        """Tries until it is done: what a fault has hit may hinder its undoing for a while."""
-        wait_until(f"the end of {each.fault.kind}", HEAL_S, lambda: _tried(each.fault.heal))
-        each.healed = time.monotonic()
 
     def _record(self, injected: list[_Injected], recovered: float | None, found: list[str]) -> bool:
         self._write(injected, recovered)
@@ -129,22 +129,19 @@ class Steps:
 
     def freshen(self) -> bool:
         """Pods whose container was restarted are made anew: the kubelet would wait longer each time."""
-        well = True
-        for namespace, pod, robot in recovery.used_up(self.ground):
+        for pods in recovery.used_up(self.ground):
             since = time.monotonic()
-            self.ground.group.kube.kubectl("-n", namespace, "delete", "pod", pod, "--wait=false")
+            for pod in pods:
+                self.ground.group.kube.kubectl("-n", pod.namespace, "delete", "pod", pod.name, "--wait=false")
             healed = time.monotonic()
             recovered, found = recovery.wait(self.ground, self.token, self.served_at, healed, FRESH_LIMIT_S)
-            self.number += 1
-            wall = time.time() - time.monotonic()
-            robots = (robot,) if robot else ()
-            self.recorder.add(
-                Record(self.number, "fresh pod", pod, (), robots, since, healed, recovered, wall, upkeep=True)
-            )
+            robots = tuple(pod.robot for pod in pods if pod.robot)
+            names = ", ".join(pod.name for pod in pods)
+            self._note("fresh pod", names, since=since, healed=healed, recovered=recovered, handing_over=robots)
             if recovered is None:
                 self.stuck("\n".join([*found, recovery.diagnosis(self.ground)]))
-                well = False
-        return well
+                return False
+        return True
 
     def repair(self) -> bool:
         """Everything is made anew. Whether the group is well then."""
@@ -152,18 +149,52 @@ class Steps:
         recovery.repair(self.ground)
         everybody = tuple(self.ground.roles())
         recovered, _found = recovery.wait(self.ground, self.token, self.served_at, since, 2 * FRESH_LIMIT_S)
-        self.number += 1
-        wall = time.time() - time.monotonic()
-        self.recorder.add(
-            Record(self.number, "all pods anew", "", everybody, everybody, since, since, recovered, wall, upkeep=True)
+        self._note(
+            "all pods anew",
+            "",
+            since=since,
+            healed=since,
+            recovered=recovered,
+            handing_over=everybody,
+            failing=everybody,
         )
         return recovered is not None
 
+    def _note(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        since: float,
+        healed: float,
+        recovered: float | None,
+        handing_over: tuple[str, ...],
+        failing: tuple[str, ...] = (),
+    ) -> None:
+        self.number += 1
+        wall = time.time() - time.monotonic()
+        self.recorder.add(
+            Record(self.number, kind, detail, failing, handing_over, since, healed, recovered, wall, upkeep=True)
+        )
 
-def _tried(heal: Callable[[], None]) -> bool:
+
+def _undo(each: _Injected) -> None:
+    """Tries until it is done: what a fault has hit may hinder its undoing for a while."""
+    wait_until(f"the end of {each.fault.kind}", HEAL_S, lambda: _tried(each.fault.heal))
+    each.healed = time.monotonic()
+
+
+def _undo_or_say(each: _Injected) -> None:
     try:
-        heal()
+        _undo(each)
+    except ClusterError as error:  # the others are undone all the same
+        say(f"        {error}")
+
+
+def _tried(call: Callable[[], None]) -> bool:
+    try:
+        call()
     except (ClusterError, ProcessLookupError, FileNotFoundError) as error:
-        say(f"        not undone yet: {error}")
+        say(f"        not possible yet: {error}")
         return False
     return True

@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -28,6 +29,7 @@ from tests.chaos.plan import Plan, make
 from tests.chaos.run import Run, installed, small_volume
 
 MOST_SLOW = 10
+TO_END_S = 90  # the last recovery, the tables, the check and the cleaning up are within CHAOS_MINUTES as well
 ROOT = Path(__file__).resolve().parents[2]
 CLAIM = f"/api/v1/namespaces/{release.NAMESPACE}/persistentvolumeclaims/data-{release.NAME}-postgres-0"
 
@@ -51,8 +53,8 @@ def main() -> int:
         signal.signal(number, interrupted)
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(10**6))
     try:
-        plan = plan_of(seed)
-        result, trouble = _run(seed, plan)
+        minutes = float(os.environ.get("CHAOS_MINUTES") or 60)
+        result, trouble = _run(seed, plan_of(seed), time.monotonic() + 60 * minutes - TO_END_S)
     except (ClusterError, FileNotFoundError, ValueError) as error:
         say(f"chaos: {error}")
         return 1
@@ -77,7 +79,7 @@ def plan_of(seed: int) -> Plan:
     return make(seed, int(os.environ.get("CHAOS_FAULTS") or 200), chosen, MOST_SLOW)
 
 
-def _run(seed: int, plan: Plan) -> tuple[Result, str]:
+def _run(seed: int, plan: Plan, until: float) -> tuple[Result, str]:
     cluster = choose()
     if cluster.kind != "local":
         raise ClusterError(f"chaos needs the local cluster, whose processes it can reach, not {cluster.describe()}")
@@ -88,9 +90,8 @@ def _run(seed: int, plan: Plan) -> tuple[Result, str]:
     stage, values = staged(kube)
     if plan.has(clock.ClockOff.kind):
         clock.install()
-    seconds = float(os.environ.get("CHAOS_MINUTES") or 60) * 60
     with installed(stage, values), small_volume(stage, wanted=plan.has(DiskFull.kind)) as volume:
-        run = Run(stage, seed, plan, directory, seconds, volume=volume)
+        run = Run(stage, seed, plan, directory, until, volume=volume)
         result, history = run.execute()
     summary.show(result, history, directory)
     return result, run.trouble

@@ -33,50 +33,39 @@ def wait_still(ground: Ground, settled: Callable[[], bool]) -> int:
 def collect(ground: Ground, token: str) -> Tables:
     """All of it."""
     group = _group(ground)
-    held = ground.stage.rows(f"SELECT memory_id FROM robotgroups.working_memory WHERE group_id = {group['id']}")
+    held = ground.rows("SELECT memory_id FROM robotgroups.working_memory WHERE group_id = %s", ground.group_id)
     return Tables(
-        epoch=group["epoch"],
-        revision=group["revision"],
-        pruned_to=group["pruned_to"],
+        **group,
         active_target=ground.active,
-        memories=tuple(_memories(ground, group["id"])),
-        failovers=tuple(_failovers(ground, group["id"])),
-        changes=tuple(_changes(ground, group["id"], group["pruned_to"])),
+        memories=tuple(_memories(ground)),
+        failovers=tuple(_failovers(ground)),
+        changes=tuple(_changes(ground, group["pruned_to"])),
         working_set=frozenset(row["memory_id"] for row in held),
         caches=_caches(ground, token, group["revision"]),
     )
 
 
 def _group(ground: Ground) -> dict[str, Any]:
-    query = f"SELECT id, epoch, revision, pruned_to FROM robotgroups.groups WHERE id = {ground.group_id()}"
-    return ground.stage.rows(query)[0]
+    query = "SELECT epoch, revision, pruned_to FROM robotgroups.groups WHERE id = %s"
+    return ground.rows(query, ground.group_id)[0]
 
 
-def _memories(ground: Ground, group: int) -> list[MemoryRow]:
-    rows: list[MemoryRow] = []
-    last = 0
-    while page := ground.stage.rows(
-        f"SELECT id, content, remember_count FROM robotgroups.memories WHERE group_id = {group} AND id > {last} "
-        f"ORDER BY id LIMIT {PAGE}"
-    ):
-        rows += [MemoryRow(**row) for row in page]
-        last = rows[-1].id
-    return rows
+def _memories(ground: Ground) -> list[MemoryRow]:
+    query = "SELECT id, content, remember_count FROM robotgroups.memories WHERE group_id = %s ORDER BY id"
+    return [MemoryRow(**row) for row in ground.rows(query, ground.group_id)]
 
 
-def _failovers(ground: Ground, group: int) -> list[FailoverRow]:
-    columns = "kind, source, target, epoch, revision, extract(epoch FROM promoted_at)::double precision AS promoted_at"
-    query = f"SELECT {columns}, reason, detected_by FROM robotgroups.failovers WHERE group_id = {group} ORDER BY id"
-    return [FailoverRow(**row) for row in ground.stage.rows(query)]
+def _failovers(ground: Ground) -> list[FailoverRow]:
+    promoted = "extract(epoch FROM promoted_at)::double precision AS promoted_at"
+    query = f"SELECT kind, source, target, epoch, revision, {promoted}, reason, detected_by FROM robotgroups.failovers"
+    return [FailoverRow(**row) for row in ground.rows(f"{query} WHERE group_id = %s ORDER BY id", ground.group_id)]
 
 
-def _changes(ground: Ground, group: int, pruned_to: int) -> list[ChangeRow]:
+def _changes(ground: Ground, pruned_to: int) -> list[ChangeRow]:
     rows: list[ChangeRow] = []
     last = pruned_to
-    while page := ground.stage.rows(
-        "SELECT revision, kind, epoch, memory_id AS memory "
-        f"FROM robotgroups.changes_after({group}, {last}, {PAGE}) ORDER BY revision"
-    ):
+    query = "SELECT revision, kind, epoch, memory_id AS memory FROM robotgroups.changes_after(%s, %s, %s)"
+    while page := ground.rows(f"{query} ORDER BY revision", ground.group_id, last, PAGE):
         rows += [ChangeRow(**row) for row in page]
         last = rows[-1].revision
     return rows

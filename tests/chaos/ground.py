@@ -13,14 +13,14 @@ from demo import release
 from demo.groups import Group
 from demo.kube import JsonObject
 from localcluster import containers, machine, state
-from localcluster.commands import run
 from localcluster.console import ClusterError
 from localcluster.processes import Process, command_line, namespace_pids, pids
 from localcluster.settings import Machine
 from localcluster.state import State
+from tests.chaos.database import Database
 from tests.chaos.volume import SmallVolume
 
-ANSWER_S = 2.0
+ANSWER_S, PATIENCE_S = 2.0, 60.0
 OPERATOR_LABELS = f"app.kubernetes.io/name=robotgroups-operator,app.kubernetes.io/instance={release.NAME}"
 POSTGRES_SET = f"/apis/apps/v1/namespaces/{release.NAMESPACE}/statefulsets/{release.NAME}-postgres"
 OPERATOR_DEPLOYMENT = OPERATOR
@@ -34,12 +34,18 @@ class Ground:
     group: Group
     active: int
     machines: State
+    database: Database
+    group_id: int
+    """In Postgres."""
     volume: SmallVolume | None = None
 
     @classmethod
     def of(cls, stage: Stage, group: Group, active: int, volume: SmallVolume | None = None) -> "Ground":
         """A group with so many active robots on the local cluster, which is up."""
-        return cls(stage, group, active, state.running(), volume)
+        database = Database.of(stage.kube)
+        query = "SELECT id FROM robotgroups.groups WHERE namespace_uid = %s AND name = %s"
+        found = database.rows(query, stage.namespace_uid(group.namespace), group.name, patience_s=PATIENCE_S)
+        return cls(stage, group, active, state.running(), database, int(found[0]["id"]), volume)
 
     # -- the group ---------------------------------------------------------------------------------------------------
 
@@ -61,14 +67,12 @@ class Ground:
 
     def roles(self) -> dict[str, str]:
         """Each robot's role, as Postgres has it."""
-        query = f"SELECT r.name, r.role FROM robotgroups.robots r WHERE r.group_id = {self.group_id()} ORDER BY r.name"
-        return {row["name"]: row["role"] for row in self.stage.rows(query)}
+        found = self.rows("SELECT name, role FROM robotgroups.robots WHERE group_id = %s", self.group_id)
+        return {row["name"]: row["role"] for row in found}
 
-    def group_id(self) -> int:
-        """The group's id in Postgres."""
-        namespace = self.stage.namespace_uid(self.group.namespace)
-        query = f"SELECT id FROM robotgroups.groups WHERE namespace_uid = '{namespace}' AND name = '{self.group.name}'"
-        return int(self.stage.rows(query)[0]["id"])
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """The rows of a query; Postgres has a minute to come back."""
+        return self.database.rows(query, *values, patience_s=PATIENCE_S)
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -109,15 +113,6 @@ class Ground:
         """Runs a program inside a machine."""
         return machine.execute(self.machines.holders[name], *command)
 
-    @staticmethod
-    def in_network(process: Process, *command: str, stdin: str | None = None) -> str:
-        """Runs a program of this machine in the network of a process."""
-        return run("nsenter", f"--net=/proc/{process.pid}/ns/net", "--", *command, stdin=stdin)
-
-    def remove_table(self, process: Process, table: str) -> None:
-        """Removes a table of nftables from the network of a process, be it there or not."""
-        self.in_network(process, "nft", "-f", "-", stdin=f"table ip {table} {{ }}\ndelete table ip {table}\n")
-
     # -- Postgres and operator ---------------------------------------------------------------------------------------
 
     def postgres_pod(self) -> JsonObject:
@@ -143,14 +138,6 @@ class Ground:
         return self.group.kube.kubectl(
             "-n", release.NAMESPACE, *command, "-d", "robotgroups", "-v", "ON_ERROR_STOP=1", "-Atc", statement
         )
-
-    def operator_dsn(self, address: str) -> str:
-        """The DSN of the operator's login, by an address of Postgres."""
-        secret = self.group.kube.get(f"/api/v1/namespaces/{release.NAMESPACE}/secrets/{release.NAME}-postgres")
-        if secret is None:
-            raise ClusterError("the Secret of the embedded Postgres is not there")
-        password = base64.b64decode(secret["data"]["password"]).decode()
-        return f"postgresql://robotgroups_operator:{password}@{address}:5432/robotgroups"
 
     def service_address(self, namespace: str, name: str) -> str:
         """A Service's cluster IP."""

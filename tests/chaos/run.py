@@ -14,12 +14,15 @@ from on_cluster import Stage
 from demo import release
 from demo.groups import Group
 from demo.kube import JsonObject, wait_until
+from localcluster import state
+from localcluster.commands import run
 from localcluster.console import ClusterError, say, step
+from localcluster.settings import SERVICES
 from tests.chaos import collecting
 from tests.chaos.checker import Result, check
 from tests.chaos.faults import clock
 from tests.chaos.ground import Ground
-from tests.chaos.history import History, Recorder
+from tests.chaos.history import Fault, History, Recorder
 from tests.chaos.plan import Plan
 from tests.chaos.steps import Steps
 from tests.chaos.targets import Targets
@@ -29,7 +32,7 @@ from tests.chaos.workload import Rates, Workload
 GROUP = "chaos"
 PASSIVE = 2
 MAX_TOKENS = 3000  # full after some hundred memories: from then on everything that is remembered evicts something
-QUIET_BEFORE_S = 2.0
+FIRST_S, QUIET_BEFORE_S = 60, 2.0
 DELETION_S = 120
 HISTORY, TABLES, RESULT, DIAGNOSIS = "history.jsonl", "tables.json", "result.json", "diagnosis.txt"
 
@@ -42,8 +45,8 @@ class Run:
     seed: int
     plan: Plan
     directory: Path
-    seconds: float
-    """No step begins later than this."""
+    until: float
+    """No step begins later than this (monotonic seconds)."""
     rates: Rates = field(default_factory=Rates)
     volume: SmallVolume | None = None
     trouble: str = ""
@@ -54,10 +57,12 @@ class Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         for name in (HISTORY, TABLES, RESULT, DIAGNOSIS):
             (self.directory / name).unlink(missing_ok=True)  # of an earlier run
-        with _namespace(self.stage) as namespace:
-            ground = Ground.of(self.stage, self._group(namespace), self.plan.active, self.volume)
+        with services_by(self.stage.home), _namespace(self.stage) as namespace:
             recorder = Recorder(self.directory / HISTORY)
             try:
+                began = time.monotonic()
+                ground = Ground.of(self.stage, self._group(namespace), self.plan.active, self.volume)
+                recorder.add(_start(began, tuple(ground.roles())))
                 return self._on(ground, recorder), recorder.history
             finally:
                 recorder.close()
@@ -84,7 +89,7 @@ class Run:
         workload.start()
         try:
             try:
-                wait_until("the first acknowledgements", 30, lambda: workload.acknowledged > 0 and workload.served_at)
+                wait_until("the first acknowledgement", FIRST_S, lambda: workload.served_at or None)
                 time.sleep(QUIET_BEFORE_S)
                 steps = Steps(ground, token, recorder, lambda: workload.served_at, self._diagnose)
                 self._steps(steps, workload)
@@ -106,7 +111,7 @@ class Run:
         for each in self.plan.steps:
             workload.raise_error()
             elapsed = time.monotonic() - begin
-            if elapsed > self.seconds:
+            if time.monotonic() > self.until:
                 say(f"==> {done} of {total} faults in {elapsed:.0f} s: the time is up")
                 return
             done += len(each.choices)
@@ -138,6 +143,12 @@ class Run:
             file.write(f"==== {time.strftime('%H:%M:%S')}\n{words}\n")
 
 
+def _start(began: float, robots: tuple[str, ...]) -> Fault:
+    """While the group comes up, a robot that takes too long may be replaced."""
+    now = time.monotonic()
+    return Fault(0, "the group's start", "", robots, robots, began, now, now, time.time() - now, upkeep=True)
+
+
 @contextmanager
 def _namespace(stage: Stage) -> Iterator[str]:
     """A namespace of the run's own, gone afterwards."""
@@ -163,6 +174,18 @@ def small_volume(stage: Stage, *, wanted: bool) -> Iterator[SmallVolume | None]:
         yield volume
     finally:
         volume.swap_out()
+
+
+@contextmanager
+def services_by(node: str) -> Iterator[None]:
+    """This machine reaches Services through a node that no fault cuts off; afterwards as before."""
+    machines = state.running().node_machines
+    by = next(found.address for found in machines if found.name == node)
+    run("ip", "route", "replace", SERVICES, "via", by)
+    try:
+        yield
+    finally:
+        run("ip", "route", "replace", SERVICES, "via", machines[0].address)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.chaos.history import Fault as Record
 from tests.chaos.history import Recorder
 from tests.chaos.plan import Step
 
-FRESH_LIMIT_S, AIM_S, HEAL_S = 120.0, 30.0, 60.0
+FRESH_LIMIT_S, AIM_S, HEAL_S = 120.0, 30.0, 120.0
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Steps:
     @staticmethod
     def _aimed(fault: Fault) -> tuple[Fault, Effect]:
         found: list[Effect] = []
-        wait_until(f"the aim of {fault.kind}", AIM_S, lambda: _tried(lambda: found.append(fault.aim())))
+        _until_it_works(f"the aim of {fault.kind}", AIM_S, lambda: found.append(fault.aim()))
         return fault, found[0]
 
     def _heal(self, injected: list[_Injected]) -> None:
@@ -145,9 +145,8 @@ class Steps:
 
     def repair(self) -> bool:
         """Everything is made anew. Whether the group is well then."""
-        since = time.monotonic()
+        since, everybody = time.monotonic(), tuple(self.ground.roles())
         recovery.repair(self.ground)
-        everybody = tuple(self.ground.roles())
         recovered, _found = recovery.wait(self.ground, self.token, self.served_at, since, 2 * FRESH_LIMIT_S)
         self._note(
             "all pods anew",
@@ -180,7 +179,7 @@ class Steps:
 
 def _undo(each: _Injected) -> None:
     """Tries until it is done: what a fault has hit may hinder its undoing for a while."""
-    wait_until(f"the end of {each.fault.kind}", HEAL_S, lambda: _tried(each.fault.heal))
+    _until_it_works(f"the end of {each.fault.kind}", HEAL_S, each.fault.heal)
     each.healed = time.monotonic()
 
 
@@ -191,10 +190,15 @@ def _undo_or_say(each: _Injected) -> None:
         say(f"        {error}")
 
 
-def _tried(call: Callable[[], None]) -> bool:
-    try:
-        call()
-    except (ClusterError, ProcessLookupError, FileNotFoundError) as error:
-        say(f"        not possible yet: {error}")
-        return False
-    return True
+def _until_it_works(what: str, seconds: float, call: Callable[[], None]) -> None:
+    errors: list[str] = []
+
+    def tried() -> bool:
+        try:
+            call()
+        except (ClusterError, ProcessLookupError, FileNotFoundError) as error:
+            errors.append(str(error))
+            return False
+        return True
+
+    wait_until(what, seconds, tried, explain=lambda: errors[-1] if errors else "")

@@ -1,5 +1,6 @@
 """A short run of chaos (docs/chaos.md): some faults under load, and the checker's verdict."""
 
+import time
 from pathlib import Path
 
 from on_cluster import Stage
@@ -10,6 +11,7 @@ from tests.chaos.plan import Choice, Plan, Step
 from tests.chaos.run import Run
 
 SEED = 5
+LATEST_S = 60
 STEPS = (
     Step((Choice(RobotKilled.kind, "active", 0.0, 0.0), Choice(SessionsEnded.kind, "any", 0.3, 0.7, delay=0.5)), 0.5),
     Step((Choice(BackendKilled.kind, "any", 0.5, 0.5),), 0.5),
@@ -18,7 +20,7 @@ STEPS = (
 
 
 def test_nothing_is_lost_doubled_or_stale(stage: Stage, quiet: None, tmp_path: Path) -> None:
-    run = Run(stage, SEED, Plan(1, STEPS), tmp_path, seconds=60)
+    run = Run(stage, SEED, Plan(1, STEPS), tmp_path, until=time.monotonic() + LATEST_S)
     result, history = run.execute()
     assert (run.trouble, result.violations) == ("", ())
     assert [fault.kind for fault in history.faults if not fault.upkeep] == [

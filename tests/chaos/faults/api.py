@@ -9,6 +9,7 @@ from typing_extensions import override
 from localcluster.processes import Process
 from localcluster.settings import API_PORT, API_SERVER, CONTROL_PLANE, GATEWAY
 from tests.chaos.faults.base import Effect, Fault, RobotFault
+from tests.chaos.netfilter import Rules
 from tests.chaos.proxy import Manners, Proxy
 
 TABLE = "chaos_api"
@@ -48,7 +49,6 @@ class ApiUnreliable(Fault):
     manners: ClassVar[Manners] = Manners(least_s=0.05, most_s=0.5, breaks_per_s=0.3)
 
     _proxy: Proxy | None = None
-    _operators: tuple[Process, ...] = ()
 
     @property
     @override
@@ -57,6 +57,7 @@ class ApiUnreliable(Fault):
 
     @override
     def aim(self) -> Effect:
+        self._rules: list[Rules] = []
         return Effect(f"for {self.hold_s:.1f} s, by 50 to 500 ms, each connection breaks after 3 s on average")
 
     @override
@@ -67,25 +68,17 @@ class ApiUnreliable(Fault):
         address = self.ground.service_address("default", "kubernetes")
         rule = f"ip daddr {address} tcp dport 443 dnat to {GATEWAY}:{self._proxy.port}"
         # what is open does not go through it: it breaks, and comes back through it
-        chains = f"chain output {{ type nat hook output priority -100; {rule}; }}"
+        through = f"chain output {{ type nat hook output priority -100; {rule}; }}"
         reset = f"ip daddr {address} tcp dport 443 reject with tcp reset"
         cut = f"chain cut {{ type filter hook output priority 0; {reset}; }}"
-        self._operators = tuple(
-            self.ground.main_process(pod, "operator") for pod in self.ground.operator_pods() if _runs(pod)
-        )
-        for operator in self._operators:
-            self.ground.in_network(operator, "nft", "-f", "-", stdin=f"table ip {TABLE} {{\n{chains}\n{cut}\n}}\n")
+        for pod in self.ground.operator_pods():
+            rules = Rules(self.ground.main_process(pod, "operator"), TABLE)
+            self._rules.append(rules)
+            rules.put(through, cut)
 
     @override
     def heal(self) -> None:
-        for operator in self._operators:
-            if operator.alive:
-                self.ground.remove_table(operator, TABLE)
+        for rules in self._rules:
+            rules.remove()
         if self._proxy is not None:
             self._proxy.stop()
-
-
-def _runs(pod: dict[str, object]) -> bool:
-    status = pod["status"]
-    assert isinstance(status, dict)
-    return any("running" in each["state"] for each in status.get("containerStatuses", []))

@@ -5,6 +5,7 @@ their scratch directory with the fault, and is found at the restart.
 """
 
 import signal
+from http import HTTPStatus
 from pathlib import Path
 
 from typing_extensions import override
@@ -14,6 +15,7 @@ from localcluster.commands import run
 from localcluster.console import ClusterError, step
 from localcluster.processes import Process
 from tests.chaos.faults.base import RobotFault
+from tests.chaos.ground import ask
 
 PACKAGE = "libfaketime"
 INSIDE, LIBRARY, FILE = "/tmp", "libfaketime.so.1", "clock"
@@ -21,7 +23,7 @@ SCRATCH = "volumes/kubernetes.io~empty-dir/robotgroups-tmp"
 ENVIRONMENT: list[JsonObject] = [
     {"name": "LD_PRELOAD", "value": f"{INSIDE}/{LIBRARY}"},
     {"name": "FAKETIME_TIMESTAMP_FILE", "value": f"{INSIDE}/{FILE}"},
-    {"name": "FAKETIME_NO_CACHE", "value": "1"},
+    {"name": "FAKETIME_CACHE_DURATION", "value": "1"},
     {"name": "FAKETIME_DONT_FAKE_MONOTONIC", "value": "1"},
 ]
 OFF_S = 3600
@@ -60,6 +62,9 @@ class ClockOff(RobotFault):
         process = self.ground.process(self.robot)
         if process == self._old or LIBRARY not in Path(f"/proc/{process.pid}/maps").read_text():
             raise ClusterError(f"{self.robot} has not come back with another clock")
+        code, _answer = ask(f"http://{self.ground.pod(self.robot)['status']['podIP']}:8080/readyz")
+        if code != HTTPStatus.OK:
+            raise ClusterError(f"{self.robot} is not ready yet")
         (self._scratch / FILE).write_text("+0\n")
         self._scratch = None
 

@@ -2,6 +2,7 @@
 
 import signal
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 from typing_extensions import override
@@ -103,11 +104,12 @@ class SessionsEnded(Fault):
 
     @override
     def inject(self) -> None:
-        seed = int(self.choice.which * 1_000_000)
-        self.ground.stage.rows(
+        # in an order that the plan has chosen
+        self.ground.database.rows(
             "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE datname = 'robotgroups' "
-            f"AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY md5(pid::text || '{seed}') "
-            f"LIMIT {self._count}) x"
+            "AND pid <> pg_backend_pid() AND backend_type = 'client backend' ORDER BY md5(pid::text || %s) LIMIT %s) x",
+            str(self.choice.which),
+            self._count,
         )
 
 
@@ -117,9 +119,6 @@ class SlotsExhausted(Fault):
     kind = "connection slots exhausted"
     weight = 0.7
 
-    def _dsn(self) -> str:
-        return self.ground.operator_dsn(self.ground.postgres_addresses()[-1])
-
     @property
     @override
     def hold_s(self) -> float:
@@ -127,15 +126,14 @@ class SlotsExhausted(Fault):
 
     @override
     def aim(self) -> Effect:
-        self._taken: list[psycopg.Connection] = []
+        self._taken: list[psycopg.Connection[Any]] = []
         return Effect(f"for {self.hold_s:.1f} s")
 
     @override
     def inject(self) -> None:
-        dsn = self._dsn()
         try:
             while True:
-                self._taken.append(psycopg.connect(dsn, connect_timeout=5))
+                self._taken.append(self.ground.database.connect())
         except psycopg.OperationalError as error:
             if "slots are reserved" not in str(error) and "too many clients" not in str(error):
                 raise ClusterError(f"after {len(self._taken)} connections: {error}") from error

@@ -14,6 +14,7 @@ from localcluster.console import ClusterError
 from localcluster.processes import Process, children, command_line
 from localcluster.settings import NODE_CONTAINERD
 from tests.chaos.faults.base import LEASE_S, Effect, RobotFault
+from tests.chaos.netfilter import Rules
 
 TABLE = "chaos"
 POSTGRES_PORT = 5432
@@ -184,7 +185,7 @@ class CutFromPostgres(RobotFault):
 
     kind = "robot cut from Postgres for a moment"
 
-    _process: Process | None = None
+    _rules: Rules | None = None
 
     @property
     @override
@@ -208,18 +209,18 @@ class CutFromPostgres(RobotFault):
             "input": f"ip saddr {{ {addresses} }} tcp sport {POSTGRES_PORT} drop",
         }
         left_out = {"to Postgres": "input", "from Postgres": "output"}.get(self.direction)
-        chains = "\n".join(
+        chains = [
             f"chain {hook} {{ type filter hook {hook} priority 0; {rule}; }}"
             for hook, rule in rules.items()
             if hook != left_out
-        )
-        self._process = self.ground.process(self.robot)
-        self.ground.in_network(self._process, "nft", "-f", "-", stdin=f"table ip {TABLE} {{\n{chains}\n}}\n")
+        ]
+        self._rules = Rules(self.ground.process(self.robot), TABLE)
+        self._rules.put(*chains)
 
     @override
     def heal(self) -> None:
-        if self._process is not None and self._process.alive:  # the network ends with the pod
-            self.ground.remove_table(self._process, TABLE)
+        if self._rules is not None:
+            self._rules.remove()
 
 
 class CutFromPostgresBeyondLease(CutFromPostgres):

@@ -56,11 +56,13 @@ class Steps:
         try:
             yield injected
         except BaseException:
-            for each in injected:
-                if not each.healed:
-                    _undo_or_say(each)
-            # of what was broken off the checker knows that it may have had its effect until the end
-            self._write(injected, time.monotonic() + FRESH_LIMIT_S)
+            try:
+                for each in injected:
+                    if not each.healed:
+                        _undo(each)
+            finally:
+                # of what was broken off the checker knows that it may have had its effect until the end
+                self._write(injected, time.monotonic() + FRESH_LIMIT_S)
             raise
 
     def _inject(self, step: Step, injected: list[_Injected]) -> None:
@@ -178,16 +180,12 @@ class Steps:
 
 
 def _undo(each: _Injected) -> None:
-    """Tries until it is done: what a fault has hit may hinder its undoing for a while."""
-    _until_it_works(f"the end of {each.fault.kind}", HEAL_S, each.fault.heal)
-    each.healed = time.monotonic()
-
-
-def _undo_or_say(each: _Injected) -> None:
+    """Tries until it is done: what a fault has hit may hinder its undoing. Else the group will be found stuck."""
     try:
-        _undo(each)
-    except ClusterError as error:  # the others are undone all the same
+        _until_it_works(f"the end of {each.fault.kind}", HEAL_S, each.fault.heal)
+    except ClusterError as error:
         say(f"        {error}")
+    each.healed = time.monotonic()
 
 
 def _until_it_works(what: str, seconds: float, call: Callable[[], None]) -> None:

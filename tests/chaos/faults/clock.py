@@ -1,10 +1,14 @@
 """A robot whose wall clock is wrong. Its monotonic clock is right: nobody can change that of a process that runs.
 
-The robots of a run that has this fault are told to preload libfaketime, which is not in their image: it comes into
-their scratch directory with the fault, and is found at the restart.
+The robots of a run that has this fault are told to preload a library (clock.c) that is not in their image: it comes
+into their scratch directory with the fault, and is found at the restart.
 """
 
+import shutil
 import signal
+import struct
+import tempfile
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -17,14 +21,13 @@ from localcluster.processes import Process
 from tests.chaos.faults.base import RobotFault
 from tests.chaos.ground import ask
 
-PACKAGE = "libfaketime"
-INSIDE, LIBRARY, FILE = "/tmp", "libfaketime.so.1", "clock"
+SOURCE = Path(__file__).with_name("clock.c")
+COMPILER = ("gcc", "libc6-dev")
+INSIDE, LIBRARY, FILE = "/tmp", "chaos-clock.so", "chaos-clock"
 SCRATCH = "volumes/kubernetes.io~empty-dir/robotgroups-tmp"
 ENVIRONMENT: list[JsonObject] = [
     {"name": "LD_PRELOAD", "value": f"{INSIDE}/{LIBRARY}"},
-    {"name": "FAKETIME_TIMESTAMP_FILE", "value": f"{INSIDE}/{FILE}"},
-    {"name": "FAKETIME_CACHE_DURATION", "value": "1"},
-    {"name": "FAKETIME_DONT_FAKE_MONOTONIC", "value": "1"},
+    {"name": "CHAOS_CLOCK", "value": f"{INSIDE}/{FILE}"},
 ]
 OFF_S = 3600
 
@@ -49,9 +52,8 @@ class ClockOff(RobotFault):
         self._old = self.ground.main_process(pod, "robot")
         kubelet = self.ground.machines.places.run / pod["spec"]["nodeName"] / "var/lib/kubelet/pods"
         scratch = kubelet / pod["metadata"]["uid"] / SCRATCH
-        (scratch / LIBRARY).write_bytes(library().read_bytes())
-        sign = "+" if int(self.choice.which * 1000) % 2 else "-"
-        (scratch / FILE).write_text(f"{sign}{OFF_S}\n")
+        (scratch / LIBRARY).write_bytes(library())
+        (scratch / FILE).write_bytes(_off(OFF_S if int(self.choice.which * 1000) % 2 else -OFF_S))
         self._scratch = scratch
         self._old.send(signal.SIGKILL)
 
@@ -65,22 +67,26 @@ class ClockOff(RobotFault):
         code, _answer = ask(f"http://{self.ground.pod(self.robot)['status']['podIP']}:8080/readyz")
         if code != HTTPStatus.OK:
             raise ClusterError(f"{self.robot} is not ready yet")
-        (self._scratch / FILE).write_text("+0\n")
+        with (self._scratch / FILE).open("r+b") as file:  # in place: the robot has it mapped
+            file.write(_off(0))
         self._scratch = None
 
 
-def library() -> Path:
-    """Where the package has put it; ClusterError when it is not installed."""
-    found = sorted(Path("/usr/lib").glob(f"*/faketime/{LIBRARY}"))
-    if not found:
-        raise ClusterError(f"{LIBRARY} is not there: apt-get install {PACKAGE}")
-    return found[0]
+@cache
+def library() -> bytes:
+    """The library, compiled; ClusterError when that does not work."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = Path(directory) / LIBRARY
+        run("gcc", "-shared", "-fPIC", "-O2", "-o", made, SOURCE)
+        return made.read_bytes()
 
 
 def install() -> None:
-    """Installs the package, if it is not."""
-    try:
-        library()
-    except ClusterError:
-        with step(f"install Debian package: {PACKAGE}", "10 s"):
-            run("apt-get", "install", "-y", "-qq", "--no-install-recommends", PACKAGE)
+    """Installs the compiler, if there is none."""
+    if not shutil.which("gcc"):
+        with step(f"install Debian packages: {' '.join(COMPILER)}", "30 s"):
+            run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *COMPILER)
+
+
+def _off(seconds: int) -> bytes:
+    return struct.pack("<q", seconds)

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from on_cluster import POSTGRES
+import httpx
+from on_cluster import POSTGRES, last_words
 
 from demo import release
 from demo.diagnosis import explain_group
@@ -12,7 +13,7 @@ from demo.kube import JsonObject
 from localcluster.console import ClusterError, say
 from tests.chaos.ground import OPERATOR_DEPLOYMENT, POSTGRES_SET, Ground, ask
 
-EVERY_S, TELL_S = 0.2, 10.0
+EVERY_S, TELL_S, METRICS_APART_S = 0.2, 10.0, 3.0
 OK = 200
 
 
@@ -126,15 +127,24 @@ def used_up(ground: Ground) -> list[list[UsedUp]]:
 
 
 def diagnosis(ground: Ground) -> str:
-    """Everything that may tell why a group is stuck."""
-    parts = [explain_group(ground.group.kube, ground.group.namespace, ground.group.name)]
-    for pod in (*ground.operator_pods(), ground.postgres_pod()):
-        name = pod["metadata"]["name"]
-        try:
-            parts.append(f"--- {name}\n{ground.group.kube.kubectl('-n', release.NAMESPACE, 'logs', name, '--tail=80')}")
-        except ClusterError as error:
-            parts.append(f"--- {name}\n{error}")
+    """Everything that may tell why a group is stuck: its status, last words, and what the operator counts."""
+    kube, group = ground.group.kube, ground.group
+    parts = [explain_group(kube, group.namespace, group.name)]
+    parts += [last_words(kube, namespace) for namespace in (group.namespace, release.NAMESPACE)]
+    for pod in ground.operator_pods():
+        for _ in range(2):  # does it go on?
+            parts.append(f"--- metrics of {pod['metadata']['name']}\n{_metrics(pod['status'].get('podIP', ''))}")
+            time.sleep(METRICS_APART_S)
     return "\n".join(parts)
+
+
+def _metrics(address: str) -> str:
+    try:
+        text = httpx.get(f"http://{address}:8080/metrics", timeout=METRICS_APART_S, trust_env=False).text
+    except httpx.TransportError as error:
+        return str(error)
+    wanted = [line for line in text.splitlines() if line.startswith("robotgroups_") and "_bucket" not in line]
+    return "\n".join(wanted)
 
 
 def repair(ground: Ground) -> None:

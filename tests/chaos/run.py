@@ -47,6 +47,8 @@ class Run:
     directory: Path
     until: float
     """No step begins later than this (monotonic seconds)."""
+    fresh: bool = True
+    """Make pods anew whose container was restarted: needed where it will be again."""
     rates: Rates = field(default_factory=Rates)
     volume: SmallVolume | None = None
     trouble: str = ""
@@ -117,7 +119,7 @@ class Run:
             done += len(each.choices)
             say(f"==> {done}/{total} after {elapsed:.0f} s, {workload.acknowledged} acknowledged")
             well = steps.run(each)
-            well = (well and steps.freshen()) or steps.repair()
+            well = (well and (not self.fresh or steps.freshen())) or steps.repair()
             if not well:
                 say("    the group does not recover: no more faults")
                 return

@@ -17,6 +17,9 @@ COVER ?=
 PYTEST := $(PYTHON_IN_VENV) -m pytest $(if $(COVER),--cov --cov-report=) $(PYTEST_ARGS)
 # These tests work and wait in turn: two at a time on one core, each with servers of its own.
 PARALLEL := -n 4 --dist loadfile
+CHAOS_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack:$(CURDIR)/hack/local-cluster
+CHAOS_DIRECTORY ?= $(CURDIR)/build/chaos
+CHAOS_RESULTS ?= benchmarks/results
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
 BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
@@ -25,7 +28,7 @@ COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started
 
-.PHONY: help venv bench-venv bench bench-smoke bench-soak $(BENCHMARKS) reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+.PHONY: help venv bench-venv bench bench-smoke bench-soak $(BENCHMARKS) chaos reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,8 +88,16 @@ e2e: LOCAL_MODEL := 1
 e2e: load ## tests on the cluster
 	@mkdir -p $(COVERAGE)
 	@$(IN_CLUSTER) tests=tests/e2e; \
-	if [ "$$($(PYTHON_IN_VENV) -m clusters kind)" = local ]; then tests="$$tests tests/local_cluster"; fi; set -x; \
+	if [ "$$($(PYTHON_IN_VENV) -m clusters kind)" = local ]; then tests="$$tests tests/local_cluster"; \
+	else tests="$$tests --ignore=tests/e2e/test_chaos.py"; fi; set -x; \
 	COVERAGE_FILE=$(COVERAGE)/.coverage.e2e $(PYTEST) $$tests
+
+chaos: load bench-venv ## 200 faults in an hour under load, nothing lost? (CHAOS_SEED, CHAOS_FAULTS, CHAOS_MINUTES, CHAOS_JSON=file)
+	@$(IN_CLUSTER) export PYTHONPATH=$(CHAOS_PATH) CHAOS_DIRECTORY=$(CHAOS_DIRECTORY); rm -f "$$CHAOS_DIRECTORY/result.json"; \
+	ended=0; $(PYTHON_IN_VENV) -m tests.chaos || ended=$$?; \
+	if [ -f "$$CHAOS_DIRECTORY/result.json" ]; then \
+	  $(BENCH_VENV)/bin/python -m tests.chaos.report "$$CHAOS_DIRECTORY" $(CHAOS_RESULTS); \
+	fi; exit $$ended
 
 bench-venv: $(BENCH_VENV)/.installed ## make .venv-bench with the project and the peers that benchmarks compare it with
 

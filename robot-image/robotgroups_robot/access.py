@@ -7,6 +7,7 @@ those are logged that failed or were slow, for a line costs as much as the rest 
 import logging
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,10 +34,18 @@ def level_of(path: str, status: int, seconds: float) -> int:
     return logging.INFO if status >= 400 or seconds >= SLOW_S else logging.DEBUG  # noqa: PLR2004  client errors
 
 
+def ends_connection(status: int, *, draining: bool) -> bool:
+    """Whether an answer ends its connection: a kept one would not follow the Service to another robot.
+
+    That is so while the robot is about to stop, and when it cannot do what was asked for now: it may be cut off alone.
+    """
+    return draining or status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
 class AccessLog:
     """ASGI middleware: logs and counts every request, and says on the answer which robot gave it.
 
-    While `draining` says so, each answer ends its connection: a kept one would not follow the Service to another robot.
+    `draining` says whether the robot is about to stop.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, robot: str, draining: Callable[[], bool]) -> None:
@@ -58,7 +67,7 @@ class AccessLog:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], time.perf_counter() - started
-                message["headers"] = self._marked(message.get("headers", ()))
+                message["headers"] = self._marked(status, message.get("headers", ()))
             await send(message)
 
         try:
@@ -66,12 +75,12 @@ class AccessLog:
         finally:
             self._done(scope, status, answered or time.perf_counter() - started)
 
-    def _marked(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _marked(self, status: int, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = list(given)
         names = [name for name, _ in headers]  # in lower case, by ASGI
         if _ROBOT not in names:
             headers.append((_ROBOT, self._robot))
-        if self._draining() and _CONNECTION not in names:
+        if ends_connection(status, draining=self._draining()) and _CONNECTION not in names:
             headers.append((_CONNECTION, b"close"))
         return headers
 

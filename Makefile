@@ -20,7 +20,7 @@ PARALLEL := -n 4 --dist loadfile
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
 BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
-BENCHMARKS := bench-remember bench-sync bench-recall bench-context bench-memory bench-quality
+BENCHMARKS := bench-remember bench-sync bench-recall bench-context bench-memory bench-quality bench-doorbell bench-idle
 COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started

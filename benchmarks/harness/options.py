@@ -38,12 +38,18 @@ def peers_of(text: str) -> tuple[str, ...]:
     return names
 
 
-def parse(name: str, description: str, *, rounds: int, million: bool = False) -> Options:
-    """Reads the command line; ``rounds`` is the default. A quick run's results go to build/: they would mislead."""
+def parse(
+    name: str, description: str, *, rounds: int, million: bool = False, fixed: tuple[str, ...] | None = None
+) -> Options:
+    """Reads the command line; ``rounds`` is the default. A quick run's results go to build/: they would mislead.
+
+    ``fixed``: this benchmark's own peers, which are always in it, instead of those that may be chosen.
+    """
     parser = argparse.ArgumentParser(prog=f"bench-{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="a smoke run of seconds: figures without meaning")
     parser.add_argument("--rounds", type=int, default=None, help=f"rounds, of which the median is taken ({rounds})")
-    parser.add_argument("--peers", type=peers_of, default=PEERS, help=f"all, none, or some of {','.join(PEERS)}")
+    if fixed is None:
+        parser.add_argument("--peers", type=peers_of, default=PEERS, help=f"all, none, or some of {','.join(PEERS)}")
     parser.add_argument("--no-picture", dest="picture", action="store_false", help="do without matplotlib")
     parser.add_argument("--results", type=Path, default=None, help="where to write (benchmarks/results)")
     if million:
@@ -57,7 +63,7 @@ def parse(name: str, description: str, *, rounds: int, million: bool = False) ->
     return Options(
         quick=given.quick,
         rounds=given.rounds or (1 if given.quick else rounds),
-        peers=given.peers,
+        peers=given.peers if fixed is None else fixed,
         picture=given.picture,
         results=given.results or default,
         million=getattr(given, "million", False),

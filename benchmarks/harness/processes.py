@@ -36,13 +36,18 @@ class Child:
 
 
 @asynccontextmanager
-async def children(module: str, arguments: Sequence[Sequence[str]]) -> AsyncIterator[list[Child]]:
-    """Starts ``python -m module …`` once for each list of arguments, and waits until each has said "ready"."""
+async def children(
+    module: str, arguments: Sequence[Sequence[str]], *, within: Sequence[str] = ()
+) -> AsyncIterator[list[Child]]:
+    """Starts ``python -m module …`` once for each list of arguments, and waits until each has said "ready".
+
+    ``within``: the command that starts it, such as one that enters a network first.
+    """
     started: list[Child] = []
     try:
         for each in arguments:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *each,
+                *within, sys.executable, "-m", module, *each,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=ANSWER_BYTES,
             )  # fmt: skip
             started.append(Child(process))

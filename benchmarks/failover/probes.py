@@ -1,0 +1,148 @@
+"""Who writes while a robot dies: plain requests at a steady rate, and a client that tries again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import httpx
+
+from robotgroups import AsyncClient
+from robotgroups.errors import RobotGroupsError
+
+TIMEOUT_S = 10.0
+NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write: sent and answered on the monotonic clock (ns); its revision if it was acknowledged, else the error."""
+
+    sent: int
+    answered: int
+    revision: int | None
+    error: str = ""
+
+
+@dataclass
+class Probe:
+    """A writer to one address, until it is told to stop."""
+
+    url: str
+    token: str
+    every_s: float
+    writes: list[Write] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: bool = False
+
+    async def until(self, acknowledged: int) -> None:
+        """Waits until so many writes were acknowledged."""
+        while sum(write.revision is not None for write in self.writes) < acknowledged:
+            self.news.clear()
+            await self.news.wait()
+
+    def note(self, write: Write) -> None:
+        """One write is over."""
+        self.writes.append(write)
+        self.news.set()
+
+    def errors(self) -> list[str]:
+        """What went wrong, write by write."""
+        return [write.error for write in self.writes if write.revision is None]
+
+    def first_after(self, revision: int) -> int | None:
+        """When (ns) a write was acknowledged first that came after this revision of the group."""
+        answered = [w.answered for w in self.writes if w.revision is not None and w.revision > revision]
+        return min(answered, default=None)
+
+    async def run(self) -> None:
+        """Writes until it is told to stop; what is under way then is waited for."""
+        raise NotImplementedError
+
+
+class PlainRequests(Probe):
+    """A write at every tick, whether or not those before were answered, each in one try."""
+
+    async def run(self) -> None:
+        """See ``Probe``."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with (
+            httpx.AsyncClient(base_url=self.url, headers=headers, timeout=TIMEOUT_S, limits=NO_LIMITS) as http,
+            asyncio.TaskGroup() as group,
+        ):
+            tick = time.monotonic()
+            while not self.stopping:
+                group.create_task(self._write(http))
+                tick += self.every_s
+                await asyncio.sleep(max(0.0, tick - time.monotonic()))
+
+    async def _write(self, http: httpx.AsyncClient) -> None:
+        sent, revision, error = time.monotonic_ns(), None, ""
+        try:
+            answer = await http.post("/v1/memories", json={"content": content()})
+            if answer.is_success:
+                revision = int(answer.json()["revision"])
+            else:
+                error = f"{answer.status_code}: {answer.text[:200]}"
+        except httpx.HTTPError as problem:
+            error = repr(problem)
+        self.note(Write(sent, time.monotonic_ns(), revision, error))
+
+
+class PatientClient(Probe):
+    """The SDK's client, one call after the other; an error is one that its caller would see."""
+
+    async def run(self) -> None:
+        """See ``Probe``."""
+        async with AsyncClient(self.url, self.token) as client:
+            while not self.stopping:
+                sent, revision, error = time.monotonic_ns(), None, ""
+                try:
+                    revision = (await client.remember(content())).revision
+                except RobotGroupsError as problem:
+                    error = repr(problem)
+                self.note(Write(sent, time.monotonic_ns(), revision, error))
+                await asyncio.sleep(self.every_s)
+
+
+@dataclass
+class Visitor:
+    """Asks a peer's Service at every tick, each time on a connection of its own, as long as it is let."""
+
+    url: str
+    every_s: float
+    answered: list[tuple[int, int]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: bool = False
+
+    async def run(self) -> None:
+        """Notes of each good answer when it was asked for and when it came (ns)."""
+        async with asyncio.TaskGroup() as group:
+            while not self.stopping:
+                group.create_task(self._visit())
+                await asyncio.sleep(self.every_s)
+
+    async def _visit(self) -> None:
+        sent = time.monotonic_ns()
+        try:
+            async with httpx.AsyncClient(timeout=1.0) as http:
+                good = (await http.get(self.url)).is_success
+        except httpx.HTTPError:
+            return
+        if good:
+            self.answered.append((sent, time.monotonic_ns()))
+            self.news.set()
+
+    async def first_sent_after(self, moment: int) -> int:
+        """When (ns) a request was answered first that was sent after a moment; waits for it."""
+        while not (answered := [answered for sent, answered in self.answered if sent > moment]):
+            self.news.clear()
+            await self.news.wait()
+        return answered[0]
+
+
+def content() -> str:
+    """A memory that nobody has had before."""
+    return f"Call {uuid4().hex} was noted."

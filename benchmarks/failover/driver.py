@@ -55,14 +55,21 @@ class Driver:
         self._listening = asyncio.create_task(self._listen(listener))
         return self._group
 
-    async def start(self, token: str, probes: Mapping[str, tuple[str, str]]) -> int:
-        """Starts probes (name: kind and address), and waits until all of them have been answered; the last failover."""
+    async def start(self, token: str, probes: Mapping[str, tuple[str, str]], robot: str = "") -> int:
+        """Starts probes (name: kind and address), and waits until all of them have been answered; the last failover.
+
+        With a ``robot``, it waits as well until another one could take over from it.
+        """
         kinds = {"plain": PlainRequests, "client": PatientClient}
         self._probes = {name: kinds[kind](url, token, EVERY_S) for name, (kind, url) in probes.items()}
         self._running = [asyncio.create_task(probe.run()) for probe in self._probes.values()]
         async with asyncio.timeout(LIMIT_S):
             for probe in self._probes.values():
                 await probe.until(WARM)
+            while robot:
+                if await self._successor(robot) is not None:
+                    break
+                await asyncio.sleep(EVERY_S)
         self._heard.clear()
         return await self.last()
 
@@ -114,6 +121,11 @@ class Driver:
         assert self._visitor is not None
         self._visitor.stopping = True
         await asyncio.gather(*self._running)
+
+    async def _successor(self, robot: str) -> str | None:
+        rows = await self._query("SELECT robotgroups.choose_candidate(%s, %s) AS name", self._group, robot)
+        name: str | None = rows[0]["name"]
+        return name
 
     async def _listen(self, connection: psycopg.AsyncConnection) -> None:
         async for note in connection.notifies():

@@ -10,9 +10,11 @@ from functools import partial
 from benchmarks.failover.scene import SECONDS, Scene, Victim
 from demo.kube import wait_until
 from localcluster import network, state
+from localcluster.console import ClusterError
 from localcluster.machine import execute
 from localcluster.settings import NODE_CONTAINERD
 from robotgroups import Client
+from robotgroups.errors import RobotGroupsError
 
 CTR = ("ctr", "--address", NODE_CONTAINERD, "--namespace", "k8s.io")
 
@@ -39,7 +41,10 @@ def planned(scene: Scene, robot: str, _: Victim) -> Callable[[], object]:
 
     def ask() -> None:
         with Client(url, token) as client:
-            client.failover(robot)
+            try:
+                client.failover(robot)
+            except RobotGroupsError as error:
+                raise ClusterError(f"the switchover was refused: {error}") from error
 
     return ask
 

@@ -86,7 +86,7 @@ class PlainRequests(Probe):
                 revision = int(answer.json()["revision"])
             else:
                 error = f"{answer.status_code}: {answer.text[:200]}"
-        except httpx.HTTPError as problem:
+        except Exception as problem:  # noqa: BLE001  httpx's own, or what a socket gives that was closed under it
             error = repr(problem)
         self.note(Write(sent, time.monotonic_ns(), revision, error))
 
@@ -129,7 +129,7 @@ class Visitor:
         try:
             async with httpx.AsyncClient(timeout=1.0) as http:
                 good = (await http.get(self.url)).is_success
-        except httpx.HTTPError:
+        except Exception:  # noqa: BLE001  as above: no good answer
             return
         if good:
             self.answered.append((sent, time.monotonic_ns()))

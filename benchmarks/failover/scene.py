@@ -116,16 +116,21 @@ class Scene:
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def settled(self) -> JsonObject:
-        """Waits until the group can lose its active robot: all pods as new, one active, one warm; its status."""
-        self.group.wait("with a warm standby", _is_whole)
+        """Waits until the group can lose its active robot: all pods as new, one active, one warm; its status.
+
+        A pod whose container was started again is replaced: the kubelet's back-off grows with every start.
+        """
         wait_until("robots with pods as new", SECONDS, self._all_new, explain=self._why)
         return self.group.wait("with a warm standby", _is_whole)
 
     def _all_new(self) -> bool:
         pods = self.kube.pods(NAMESPACE, f"robotgroups.dev/group={GROUP}")
+        for pod in pods:
+            if any(container["restartCount"] for container in pod["status"].get("containerStatuses", [])):
+                self.kube.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}", grace=0)
+                return False
         new = [pod for pod in pods if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
-        unharmed = all(c["restartCount"] == 0 for pod in pods for c in pod["status"].get("containerStatuses", []))
-        return len(new) == len(pods) == 2 and unharmed  # noqa: PLR2004
+        return len(new) == len(pods) == 2  # noqa: PLR2004
 
     def _why(self) -> str:
         return explain_namespace(self.kube, NAMESPACE)

@@ -70,14 +70,14 @@ async def _struck(scene: Scene, clients: Clients, watch: StatusWatch, fault: Fau
     probes = {"direct": ("plain", scene.group.url(standby)), "service": ("client", service)}
     if fault.planned:
         probes["plain"] = ("plain", service)
-    last = await clients.ask("start", token=scene.token(), probes=probes)
+    last = await clients.ask("start", token=scene.token(), probes=probes, robot=robot)
     watch.forget()
     strike = Strike(fault.strike(scene, robot, victim))
     try:
         with victim.end() as end:
             striking = asyncio.create_task(asyncio.to_thread(strike))
             ended = await asyncio.to_thread(end) if fault.deadly else None
-            seen = await _observed(clients, last)
+            seen = await _observed(clients, last, striking)
             await striking
         shown = await asyncio.to_thread(watch.first, seen["row"]["epoch"], standby)
         if fault.planned:
@@ -96,11 +96,13 @@ async def _struck(scene: Scene, clients: Clients, watch: StatusWatch, fault: Fau
     return Trial(fault.name, ms, errors, row["detected_by"], row["reason"])
 
 
-async def _observed(clients: Clients, last: int) -> dict[str, Any]:
-    """The failover as the clients saw it, once all of them have been answered after it."""
+async def _observed(clients: Clients, last: int, striking: asyncio.Task[None]) -> dict[str, Any]:
+    """The failover as the clients saw it, once all of them have been answered after it. An error of the strike."""
     seen: dict[str, Any] | None = None
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
+        if striking.done():
+            striking.result()
         seen = await clients.ask("seen", after=last)
         if seen is not None and None not in (seen["announced"], *seen["first"].values()):
             return seen

@@ -17,7 +17,7 @@ import psycopg
 import uvloop
 from psycopg.rows import DictRow, dict_row
 
-from benchmarks.failover.probes import PatientClient, PlainRequests, Probe, Visitor
+from benchmarks.failover.probes import KeptRequests, PatientClient, PlainRequests, Probe, Visitor
 from robotgroups.presence import announced_revision, channel
 
 EVERY_S = 0.02
@@ -60,7 +60,7 @@ class Driver:
 
         With a ``robot``, it waits as well until another one could take over from it.
         """
-        kinds = {"plain": PlainRequests, "client": PatientClient}
+        kinds = {"plain": PlainRequests, "kept": KeptRequests, "client": PatientClient}
         self._probes = {name: kinds[kind](url, token, EVERY_S) for name, (kind, url) in probes.items()}
         self._running = [asyncio.create_task(probe.run()) for probe in self._probes.values()]
         async with asyncio.timeout(LIMIT_S):

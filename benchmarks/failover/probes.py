@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-import httpx
-
+from benchmarks.failover.http import Connection
 from robotgroups import AsyncClient
 from robotgroups.errors import RobotGroupsError
-
-TIMEOUT_S = 10.0
-NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
 
 @dataclass(frozen=True)
@@ -63,33 +60,52 @@ class Probe:
 
 
 class PlainRequests(Probe):
-    """A write at every tick, whether or not those before were answered, each in one try."""
+    """A write at every tick, whether or not those before were answered, each in one try on a connection of its own."""
 
     async def run(self) -> None:
         """See ``Probe``."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        async with (
-            httpx.AsyncClient(base_url=self.url, headers=headers, timeout=TIMEOUT_S, limits=NO_LIMITS) as http,
-            asyncio.TaskGroup() as group,
-        ):
+        async with asyncio.TaskGroup() as group:
             tick = time.monotonic()
             while not self.stopping:
-                group.create_task(self._write(http))
+                group.create_task(self._alone())
                 now = time.monotonic()
                 tick = max(tick + self.every_s, now)  # what was missed on a busy machine is not made up for
                 await asyncio.sleep(tick - now)
 
-    async def _write(self, http: httpx.AsyncClient) -> None:
-        sent, revision, error = time.monotonic_ns(), None, ""
+    async def _alone(self) -> None:
+        connection = Connection(self.url, self.token)
         try:
-            answer = await http.post("/v1/memories", json={"content": content()})
-            if answer.is_success:
-                revision = int(answer.json()["revision"])
-            else:
-                error = f"{answer.status_code}: {answer.text[:200]}"
-        except Exception as problem:  # noqa: BLE001  httpx's own, or what a socket gives that was closed under it
-            error = repr(problem)
-        self.note(Write(sent, time.monotonic_ns(), revision, error))
+            self.note(await written(connection))
+        finally:
+            connection.close()
+
+
+class KeptRequests(Probe):
+    """One write after the other, each in one try, on a connection that is kept as long as the server keeps it."""
+
+    async def run(self) -> None:
+        """See ``Probe``."""
+        connection = Connection(self.url, self.token)
+        try:
+            while not self.stopping:
+                self.note(await written(connection))
+                await asyncio.sleep(self.every_s)
+        finally:
+            connection.close()
+
+
+async def written(connection: Connection) -> Write:
+    """Remembers something, in one try."""
+    sent, revision, error = time.monotonic_ns(), None, ""
+    try:
+        answer = await connection.ask("POST", "/v1/memories", {"content": content()})
+        if answer.good:
+            revision = int(json.loads(answer.body)["revision"])
+        else:
+            error = f"{answer.status}: {answer.body.decode()[:300]}"
+    except (OSError, EOFError) as problem:  # TimeoutError is an OSError
+        error = repr(problem)
+    return Write(sent, time.monotonic_ns(), revision, error)
 
 
 class PatientClient(Probe):
@@ -126,12 +142,13 @@ class Visitor:
                 await asyncio.sleep(self.every_s)
 
     async def _visit(self) -> None:
-        sent = time.monotonic_ns()
+        sent, connection = time.monotonic_ns(), Connection(self.url)
         try:
-            async with httpx.AsyncClient(timeout=1.0) as http:
-                good = (await http.get(self.url)).is_success
-        except Exception:  # noqa: BLE001  as above: no good answer
+            good = (await connection.ask("GET", "/")).good
+        except (OSError, EOFError):
             return
+        finally:
+            connection.close()
         if good:
             self.answered.append((sent, time.monotonic_ns()))
             self.news.set()

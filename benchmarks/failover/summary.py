@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.failover.trial import Trial
+from benchmarks.failover.trial import PLAIN, Trial
 from benchmarks.harness.figures import percentile
 
 PERCENTS = (50, 99)
@@ -25,8 +25,8 @@ def figures(trials: Sequence[Trial]) -> dict[str, float]:
             found |= {f"{fault}_{phase}_p{p}_ms": percentile(took, p) for p in PERCENTS}
         found[f"{fault}_trials"] = len(of_it)
         found[f"{fault}_client_errors"] = _errors(of_it, "service")
-        if any("plain" in trial.errors for trial in of_it):
-            found[f"{fault}_failed_requests"] = _errors(of_it, "plain")
+        if any(set(PLAIN) & trial.errors.keys() for trial in of_it):
+            found[f"{fault}_failed_requests"] = sum(_errors(of_it, probe) for probe in PLAIN)
     if "sigkill_service_p50_ms" in found:
         found["outage_p50_ms"] = found["sigkill_service_p50_ms"]
     return found

@@ -12,6 +12,8 @@ from benchmarks.failover.http import Connection
 from robotgroups import AsyncClient
 from robotgroups.errors import RobotGroupsError
 
+UNANSWERED = 16
+
 
 @dataclass(frozen=True)
 class Write:
@@ -32,6 +34,7 @@ class Probe:
     every_s: float
     writes: list[Write] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    unanswered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UNANSWERED))
     stopping: bool = False
 
     async def until(self, acknowledged: int) -> None:
@@ -60,14 +63,19 @@ class Probe:
 
 
 class PlainRequests(Probe):
-    """A write at every tick, whether or not those before were answered, each in one try on a connection of its own."""
+    """A write at every tick, each in one try on a connection of its own, whether or not those before were answered.
+
+    While many are unanswered there is no other: more of them would only keep a busy robot from its work.
+    """
 
     async def run(self) -> None:
         """See ``Probe``."""
         async with asyncio.TaskGroup() as group:
             tick = time.monotonic()
             while not self.stopping:
-                group.create_task(self._alone())
+                if not self.unanswered.locked():
+                    await self.unanswered.acquire()
+                    group.create_task(self._alone())
                 now = time.monotonic()
                 tick = max(tick + self.every_s, now)  # what was missed on a busy machine is not made up for
                 await asyncio.sleep(tick - now)
@@ -77,6 +85,7 @@ class PlainRequests(Probe):
         try:
             self.note(await written(connection))
         finally:
+            self.unanswered.release()
             connection.close()
 
 

@@ -144,11 +144,10 @@ def run(chosen: options.Options) -> None:
     with postgres.server() as server:
         facts = machine.facts(server.settings())
         presence_dsn, doorbell_dsn = server.database("presence"), server.database("doorbells")
-        wanted = QUICK_TRIALS if chosen.quick else TRIALS
-        report.say(f"{wanted} processes are killed")
+        report.say(f"{chosen.rounds} processes are killed")
         watchers = Watchers(server.superuser(presence_dsn), server.superuser(doorbell_dsn))
         try:
-            trials = [watchers.trial(number) for number in range(WARM_UP + wanted)][WARM_UP:]
+            trials = [watchers.trial(number) for number in range(WARM_UP + chosen.rounds)][WARM_UP:]
         finally:
             watchers.close()
         robots = QUICK_ROBOTS if chosen.quick else ROBOTS
@@ -172,7 +171,7 @@ def run(chosen: options.Options) -> None:
 
 def main() -> None:
     """Reads the command line and runs."""
-    run(options.parse("doorbell", __doc__ or "", rounds=1, fixed=(LOCK,)))
+    run(options.parse("doorbell", __doc__ or "", rounds=TRIALS, quick_rounds=QUICK_TRIALS, fixed=(LOCK,)))
 
 
 if __name__ == "__main__":

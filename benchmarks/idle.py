@@ -185,8 +185,7 @@ async def measured(server: postgres.Server, robots: int, chosen: options.Options
     report.say(f"{robots} robots")
     async with crowd(server, robots) as here:
         figures = await idle_cost(here, server, QUICK_WINDOW_S if chosen.quick else WINDOW_S)
-        wanted = QUICK_TRIALS if chosen.quick else TRIALS
-        took = await promotions(here, wanted)
+        took = await promotions(here, chosen.rounds)
         good = [each for each in took if each is not None]
         figures |= {"unpromoted": len(took) - len(good), "ended": await here.ended()}
         figures["false_failovers"] = await _all_failovers(here) - len(good)
@@ -238,7 +237,7 @@ async def run(chosen: options.Options) -> None:
 
 def main() -> None:
     """Reads the command line and runs."""
-    uvloop.run(run(options.parse("idle", __doc__ or "", rounds=1, fixed=())))
+    uvloop.run(run(options.parse("idle", __doc__ or "", rounds=TRIALS, quick_rounds=QUICK_TRIALS, fixed=())))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ of Kubernetes (15/10/2 s). No limit: nothing else does the same. It needs the lo
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -25,6 +26,7 @@ PEERS = (peers.LEASE, peers.KUBELET)
 SOAK = "soak"
 PARTS = (*(fault.name for fault in FAULTS), *PEERS, SOAK)
 TRIALS, QUICK_TRIALS, SLOW_TRIALS = 50, 2, 10
+INTERRUPTED = 130
 SOAK_S, QUICK_SOAK_S = 600.0, 20.0
 
 
@@ -54,7 +56,10 @@ def postgres_settings(dsn: str) -> dict[str, str]:
 
 
 async def run(chosen: options.Options) -> None:
-    """The faults, the peers, the soak."""
+    """The faults, the peers, the soak. After SIGTERM too the node is healed and the namespace removed."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     scene = await asyncio.to_thread(Scene.install)
     facts = machine.facts({})
     measured: dict[str, dict[str, float]] = {"ours": {}, **{name: {} for name in PEERS}}
@@ -80,7 +85,7 @@ async def run(chosen: options.Options) -> None:
 
 
 def main() -> int:
-    """Reads the command line and runs; 1 when there is no such cluster, or the group does not come up."""
+    """Reads the command line and runs; 1: there is no such cluster, or no group comes up; 130: after Ctrl-C."""
     chosen = options.parse(
         "failover", __doc__ or "", rounds=TRIALS, quick_rounds=QUICK_TRIALS, fixed=PEERS, parts=PARTS
     )
@@ -89,6 +94,9 @@ def main() -> int:
     except (ClusterError, FileNotFoundError) as error:
         report.say(f"bench-failover: {error}")
         return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        report.say("interrupted: the release stays")
+        return INTERRUPTED
     return 0
 
 

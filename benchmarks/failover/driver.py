@@ -63,13 +63,17 @@ class Driver:
         kinds = {"plain": PlainRequests, "kept": KeptRequests, "client": PatientClient}
         self._probes = {name: kinds[kind](url, token, EVERY_S) for name, (kind, url) in probes.items()}
         self._running = [asyncio.create_task(probe.run()) for probe in self._probes.values()]
-        async with asyncio.timeout(LIMIT_S):
-            for probe in self._probes.values():
-                await probe.until(WARM)
-            while robot:
-                if await self._successor(robot) is not None:
-                    break
-                await asyncio.sleep(EVERY_S)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                for probe in self._probes.values():
+                    await probe.until(WARM)
+                while robot:
+                    if await self._successor(robot) is not None:
+                        break
+                    await asyncio.sleep(EVERY_S)
+        except BaseException:
+            await self.stop()
+            raise
         self._heard.clear()
         return await self.last()
 

@@ -22,13 +22,13 @@ CHAOS_DIRECTORY ?= $(CURDIR)/build/chaos
 CHAOS_RESULTS ?= benchmarks/results
 IN_CLUSTER = eval "$$($(PYTHON_IN_VENV) -m clusters env)";
 BENCH_VENV ?= .venv-bench
-BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack/local-cluster
-BENCHMARKS := bench-remember bench-sync bench-recall bench-context bench-memory bench-quality
+BENCH_PATH := $(CURDIR):$(CURDIR)/tests/support:$(CURDIR)/hack:$(CURDIR)/hack/local-cluster
+BENCHMARKS := bench-remember bench-sync bench-recall bench-context bench-memory bench-quality bench-doorbell bench-idle
 COVERAGE := $(CURDIR)/build/coverage
 # Set when this run has started the cluster: whoever started it takes it down.
 STARTED_FILE ?= build/cluster-started
 
-.PHONY: help venv bench-venv bench bench-smoke bench-soak $(BENCHMARKS) chaos reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
+.PHONY: help venv bench-venv bench bench-smoke bench-soak bench-failover $(BENCHMARKS) chaos reference lock cluster-up cluster-down images load demo lint unit integration e2e coverage test clean programs
 
 help: ## say what the targets do
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ $(BENCH_VENV)/.installed: hack/venv.sh hack/locks/bench.txt pyproject.toml
 bench-soak: ## a million changes in one group, 15 minutes at most: is everything bounded? (BENCH_ARGS=--changes N)
 $(BENCHMARKS) bench-soak: bench-venv
 	@PYTHONPATH=$(BENCH_PATH) $(BENCH_VENV)/bin/python -m benchmarks.$(@:bench-%=%) $(BENCH_ARGS)
+
+bench-failover: load bench-venv ## how soon a dead robot is replaced, by what befell it, on the cluster (45 minutes; BENCH_ARGS=--quick: 5)
+	@$(IN_CLUSTER) PYTHONPATH=$(BENCH_PATH) $(BENCH_VENV)/bin/python -m benchmarks.failover $(BENCH_ARGS)
 
 bench-smoke: venv bench-venv ## do all benchmarks work, with all peers? (the tests do this without them)
 	BENCH_PYTHON=$(CURDIR)/$(BENCH_VENV)/bin/python BENCH_PEERS=langgraph,langgraph_index,mem0,htm \

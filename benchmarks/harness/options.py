@@ -20,6 +20,7 @@ class Options:
     picture: bool
     results: Path
     million: bool = False
+    only: tuple[str, ...] = ()
 
 
 def peers_of(text: str) -> tuple[str, ...]:
@@ -38,27 +39,44 @@ def peers_of(text: str) -> tuple[str, ...]:
     return names
 
 
-def parse(name: str, description: str, *, rounds: int, million: bool = False) -> Options:
-    """Reads the command line; ``rounds`` is the default. A quick run's results go to build/: they would mislead."""
+def parse(
+    name: str,
+    description: str,
+    *,
+    rounds: int,
+    quick_rounds: int = 1,
+    million: bool = False,
+    fixed: tuple[str, ...] | None = None,
+    parts: tuple[str, ...] = (),
+) -> Options:
+    """Reads the command line; ``rounds`` is the default. A quick run's results go to build/: they would mislead.
+
+    ``fixed``: this benchmark's own peers, which are always in it, instead of those that may be chosen. ``parts``: what
+    a run may be limited to (``only``).
+    """
     parser = argparse.ArgumentParser(prog=f"bench-{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="a smoke run of seconds: figures without meaning")
     parser.add_argument("--rounds", type=int, default=None, help=f"rounds, of which the median is taken ({rounds})")
-    parser.add_argument("--peers", type=peers_of, default=PEERS, help=f"all, none, or some of {','.join(PEERS)}")
+    if fixed is None:
+        parser.add_argument("--peers", type=peers_of, default=PEERS, help=f"all, none, or some of {','.join(PEERS)}")
     parser.add_argument("--no-picture", dest="picture", action="store_false", help="do without matplotlib")
     parser.add_argument("--results", type=Path, default=None, help="where to write (benchmarks/results)")
     if million:
         parser.add_argument(
             "--million", action="store_true", help="also 1,000,000 memories: ours and bare SQL (1 hour)"
         )
+    if parts:
+        parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="these parts of it alone")
     given = parser.parse_args()
     if given.rounds is not None and given.rounds < 1:
         parser.error(f"--rounds must be at least 1, not {given.rounds}")
     default = ROOT / ("build/benchmarks" if given.quick else "benchmarks/results")
     return Options(
         quick=given.quick,
-        rounds=given.rounds or (1 if given.quick else rounds),
-        peers=given.peers,
+        rounds=given.rounds or (quick_rounds if given.quick else rounds),
+        peers=given.peers if fixed is None else fixed,
         picture=given.picture,
         results=given.results or default,
         million=getattr(given, "million", False),
+        only=tuple(getattr(given, "only", ())),
     )

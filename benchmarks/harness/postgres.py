@@ -55,14 +55,17 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """Starts the server; it is stopped and removed at the end, after Ctrl-C and SIGTERM too."""
+def server(**settings: str) -> Iterator[Server]:
+    """Starts the server; it is stopped and removed at the end, after Ctrl-C and SIGTERM too.
+
+    ``settings`` override ``SETTINGS``.
+    """
     signal.signal(signal.SIGTERM, _terminated)
     running = PostgresServer(VERSION)
     try:
         running.initdb()
         with (running.data / "postgresql.conf").open("a") as conf:
-            conf.writelines(f"{name}={value}\n" for name, value in SETTINGS.items())
+            conf.writelines(f"{name}={value}\n" for name, value in (SETTINGS | settings).items())
         running.start()
         running.create_owner()
         yield Server(running)

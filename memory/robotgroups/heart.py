@@ -231,9 +231,9 @@ class Heart:
                 outcome = verdict.outcome if verdict else None
             except UnknownRobotError:  # it has just left the group
                 verdict, outcome = None, Outcome.STALE
-            self._suspects.answered(suspect, outcome, time.monotonic())
-            logger.debug("%s: %s", suspect, verdict)
-            if verdict is not None and outcome not in (Outcome.ALIVE, Outcome.STALE):
+            retry_s = verdict.retry_ms / 1000 if verdict and verdict.retry_ms is not None else None
+            self._suspects.answered(suspect, outcome, time.monotonic(), retry_s=retry_s)
+            if verdict is not None and outcome in (Outcome.PROMOTED, Outcome.VACANT, Outcome.FAILED):
                 logger.info(
                     "%s: declared %s failed (%s): %s%s",
                     self._identity.robot,

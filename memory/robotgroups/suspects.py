@@ -72,8 +72,11 @@ class Suspects:
         """Whom to declare now, by name."""
         return [case.suspect for _, case in sorted(self._cases.items()) if case.due <= now]
 
-    def answered(self, suspect: Suspect, outcome: Outcome | None, now: float) -> bool:
-        """Take note of what Postgres said (None: it could not say); whether the matter is settled."""
+    def answered(self, suspect: Suspect, outcome: Outcome | None, now: float, *, retry_s: float | None = None) -> bool:
+        """Take note of what Postgres said (None: it could not say); whether the matter is settled.
+
+        ``retry_s``: in how many seconds the answer may be another one.
+        """
         case = self._cases.get(suspect.robot)
         if case is None or case.suspect != suspect:
             return True
@@ -89,7 +92,7 @@ class Suspects:
                 return True
             self._cases[suspect.robot] = replace(case, due=now + case.pause, pause=min(2 * case.pause, LONGEST_PAUSE_S))
             return False
-        self._cases[suspect.robot] = replace(case, due=now + LATER_S)
+        self._cases[suspect.robot] = replace(case, due=now + (LATER_S if retry_s is None else retry_s))
         return False
 
     def keep(self, present: Iterable[Peer]) -> None:

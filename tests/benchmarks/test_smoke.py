@@ -149,6 +149,55 @@ def test_a_soak_ends_with_everything_as_it_must_be(tmp_path: Path) -> None:
     assert samples[-1]["changes_bytes"] > 0
 
 
+IDLE = [
+    *(
+        f"robots{size}_{figure}"
+        for size in (3, 30, 300)
+        for figure in ("queries_per_s", "bytes_per_s", "promoted_p50_ms", "promoted_p99_ms")
+    ),
+    "most_robots",
+]
+DOORBELL = [
+    "ring_p50_ms", "ring_p99_ms", "proof_p50_ms", "proof_p99_ms",
+    "backends", "backend_kb", "sockets", "kept_from_vacuum_same", "kept_from_vacuum_other",
+]  # fmt: skip
+
+
+def ran_alone(name: str, results: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Runs a benchmark that has peers of its own, or none: its last line, and the details in its file."""
+    done = ran([PYTHON, "-m", f"benchmarks.{name}", "--quick", "--no-picture", "--results", str(results)])
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    (file,) = results.iterdir()
+    return result, json.loads(file.read_text())["details"]
+
+
+def test_both_doorbells_ring_and_only_the_lock_costs_backends(tmp_path: Path) -> None:
+    result, details = ran_alone("doorbell", tmp_path)
+    contenders = {"ours": result["figures"], "limit": result["limit"], **result["peers"]}
+    assert list(contenders) == ["ours", "limit", "lock"]
+    assert all(list(figures) == DOORBELL for figures in contenders.values())
+    assert {key for key, value in contenders["limit"].items() if value is not None} == {"ring_p50_ms", "ring_p99_ms"}
+    assert [contenders[name]["backends"] for name in ("ours", "lock")] == [0, 2]
+    vacuum = ("kept_from_vacuum_same", "kept_from_vacuum_other")
+    assert [contenders[name][key] for name in ("ours", "lock") for key in vacuum] == [0, 0, 1000, 0]
+    assert result["machine"]["ring_of_one_session_each_deadlocks"] is True
+    assert {name: len(trials) for name, trials in details.items()} == {"ours": 5, "limit": 5, "lock": 5}
+    # nobody is told before it has happened, and no proof is there before its ring
+    assert all(trial["ring_ms"] > 0 for trials in details.values() for trial in trials)
+    assert all(t["proof_ms"] >= t["ring_ms"] for name in ("ours", "lock") for t in details[name])
+
+
+def test_the_dead_are_replaced_among_many_and_nobody_else(tmp_path: Path) -> None:
+    result, details = ran_alone("idle", tmp_path)
+    assert (list(result["figures"]), result["peers"]) == (IDLE, {})
+    (seen,) = details["ours"]
+    for size in (3, 30, 300):
+        assert [seen[f"robots{size}_{fault}"] for fault in ("unpromoted", "ended", "false_failovers")] == [0, 0, 0]
+        assert seen[f"robots{size}_bytes_per_s"] > 0
+        assert seen[f"robots{size}_queries_per_s"] > 0
+
+
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """A directory for temporary files that Postgres' unprivileged user can reach."""

@@ -62,6 +62,8 @@ def test_who_has_time_to_return_is_declared_again_later() -> None:
     suspects = rung()
     assert not suspects.answered(RUNG, Outcome.GRACE, 100.0)
     assert suspects.next_due == 100.0 + LATER_S
+    suspects.answered(RUNG, Outcome.DELAYED, 101.0, retry_s=2.5)
+    assert suspects.next_due == 103.5, "as Postgres says"
 
 
 def test_a_busy_group_is_asked_again() -> None:

@@ -16,13 +16,12 @@ from psycopg.rows import TupleRow
 
 from robotgroups import errors
 from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler
+from robotgroups.feed import READ, changes_of_rows
 from robotgroups.group_commit import Outcome
 from robotgroups.models import Change, Remembered
 from robotgroups.remembering import Item, Kept, changes_of
 
-CHANGES = """
-SELECT revision, kind, epoch, memory_id, robot, payload, created_at FROM robotgroups.changes_after(%s, %s::bigint, %s)
-"""
+_READ = READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 
 
@@ -93,10 +92,10 @@ class MemorySession:
         arguments = (self._group_id, after, limit)
         async with self._free, our_errors():
             try:
-                rows = await self._fetch(CHANGES.encode(), arguments)
+                rows = await self._fetch(_READ, arguments)
             except psycopg.OperationalError:  # ended just now; to read again does no harm
-                rows = await self._fetch(CHANGES.encode(), arguments)
-        return [Change.from_row(row) for row in rows]
+                rows = await self._fetch(_READ, arguments)
+        return changes_of_rows(rows, after, limit)
 
     async def _fetch(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:
         connection = await self._connected()

@@ -238,9 +238,8 @@ class HostedRobot(Member):
                 continue
             heard = await session.notifications(due - now)
             if heard:
-                others = self._replica.hear(heard)
-                # memory is behind, or else a setting has changed, which has no revision
-                self._asked = self._asked or (others and not self._replica.behind)
+                others, again = self._replica.hear(heard)
+                self._asked = self._asked or again
                 if self._asked or (others and self.role is Role.ACTIVE):
                     self._background.wake()
             if self._replica.behind:
@@ -304,7 +303,7 @@ class HostedRobot(Member):
         return session
 
     def _remembered(self, items: Sequence[Item]) -> None:
-        self._background.remembered(tagged=any(item.memory is None or item.memory["tags"] for item in items))
+        self._background.remembered(tagged=any(item.tagged for item in items))
 
     def _claimant(self) -> Claimant | None:
         """Who claims background work: nobody, while it may not serve."""

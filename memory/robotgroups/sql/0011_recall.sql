@@ -140,11 +140,11 @@ BEGIN
     -- what 0008 to 0011 made: nobody but the owner, and robots what they need of it
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('group_deleted', 'lock_memory', 'scope_json', 'memory_hash', 'least_valuable', 'rank', 'evict', 'place',
-            'tell_other_groups', 'leave_working_memory', 'remember_batch', 'added_json', 'jobs_of', 'pin', 'into_working_memory', 'space_named', 'choose_model',
+            'tell_other_groups', 'leave_working_memory', 'remember_batch', 'feed_after', 'added_json', 'jobs_of', 'pin', 'into_working_memory', 'space_named', 'choose_model',
             'lex', 'filter_sql', 'lexical_sql', 'vector_sql', 'recall')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'robotgroups' AND p.proname IN ('remember_batch', 'pin', 'into_working_memory', 'lex', 'recall')
+        WHERE n.nspname = 'robotgroups' AND p.proname IN ('remember_batch', 'feed_after', 'pin', 'into_working_memory', 'lex', 'recall')
     LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO robotgroups_robot', f); END LOOP;
     REVOKE ALL ON ALL TABLES IN SCHEMA robotgroups FROM PUBLIC;
 END $$;

@@ -7,7 +7,6 @@ the socket does: an idle connection on which something can be read has been ende
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from robotgroups import errors
-from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler
+from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler, spoken_to
 from robotgroups.feed import READ, changes_of_rows
 from robotgroups.group_commit import Outcome
 from robotgroups.models import Change, Remembered
@@ -115,7 +114,7 @@ class MemorySession:
             await connection.close()
 
     async def _connected(self) -> Connection:
-        if self._connection is not None and (self._connection.closed or _ended(self._connection)):
+        if self._connection is not None and (self._connection.closed or spoken_to(self._connection)):
             await self.close()
         if self._connection is None:
             connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
@@ -126,10 +125,3 @@ class MemorySession:
                 raise
             self._connection = connection
         return self._connection
-
-
-def _ended(connection: Connection) -> bool:
-    """Whether the other side has said something to an idle connection: that is its end."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))

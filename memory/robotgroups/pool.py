@@ -14,7 +14,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from robotgroups import errors, migrations
-from robotgroups.connection import checked_dsn, our_errors, refuse_pooler
+from robotgroups.connection import checked_dsn, our_errors, refuse_pooler, spoken_to
 
 POOL_TIMEOUT_S = 5.0
 
@@ -50,6 +50,8 @@ class Pool:
                 await refuse_pooler(first)
 
         async def check(connection: psycopg.AsyncConnection[DictRow]) -> None:
+            if not spoken_to(connection):
+                return
             try:
                 await AsyncConnectionPool.check_connection(connection)
             except psycopg.Error:

@@ -233,13 +233,13 @@ BEGIN
     -- the lock of the group (or space) keeps everybody else from remembering: what is not found now is new, and gets its id here
     SELECT array_agg(ROW(x.ord, x.content, coalesce(m.tokens, x.tokens), x.originator, x.tags, x.metadata, x.scope, x.key, x.expires_at, x.hash,
                 coalesce(m.id, nextval('memories_id_seq')), m.id IS NOT NULL,
-                CASE WHEN x.blank OR x.bytes > 262144 OR x.expires_at <= now() OR x.expires_at >= '9999-12-31' THEN 'RG012' WHEN r.name IS NULL THEN 'RG003' END,
+                CASE WHEN x.blank OR x.bytes > 262144 OR x.expires_at <= now() OR x.expires_at >= '10000-01-01' THEN 'RG012' WHEN r.name IS NULL THEN 'RG003' END,
                 CASE WHEN x.blank THEN 'content must not be blank'
                     WHEN x.bytes > 262144 THEN format('content is too large: it has %s bytes of UTF-8, a memory may have 262144: split it', x.bytes)
                     WHEN x.expires_at <= now() THEN format('expires_at %s is not in the future', x.expires_at)
-                    WHEN x.expires_at >= '9999-12-31' THEN format('expires_at %s must be before the end of the year 9999', x.expires_at)
+                    WHEN x.expires_at >= '10000-01-01' THEN format('expires_at %s is after the year 9999', x.expires_at)
                     WHEN r.name IS NULL THEN format('originator %s is no member of group %s', x.originator, g.name) END)::remember_item),
-            sum(coalesce(m.tokens, x.tokens)), bool_or(x.key IS NOT NULL), bool_or(x.blank OR x.bytes > 262144 OR r.name IS NULL OR x.expires_at <= now() OR x.expires_at >= '9999-12-31'), bool_or(m.id IS NOT NULL),
+            sum(coalesce(m.tokens, x.tokens)), bool_or(x.key IS NOT NULL), bool_or(x.blank OR x.bytes > 262144 OR r.name IS NULL OR x.expires_at <= now() OR x.expires_at >= '10000-01-01'), bool_or(m.id IS NOT NULL),
             bool_or(x.tags <> '{}'), bool_or(x.expires_at IS NOT NULL), p_tenure IS NULL OR EXISTS (
                 SELECT FROM robots f WHERE f.group_id = p_group AND f.name = p_robot AND f.role = 'active' AND f.tenure = p_tenure)
         INTO v_all, v_total, v_keys, v_errors, v_known, v_tagged, v_ends, v_fenced

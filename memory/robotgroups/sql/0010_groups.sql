@@ -85,8 +85,8 @@ BEGIN
     -- no revision: whoever hears what it has applied already asks for the settings, with a heartbeat
     PERFORM announce(v_id, (SELECT revision FROM groups WHERE id = v_id));
     IF n.language <> g.language THEN
-        UPDATE lexemes l SET lexemes = to_tsvector(n.language::regconfig, m.content) FROM memories m
-            WHERE l.space_id = g.space_id AND m.id = l.memory_id;
+        UPDATE lexemes l SET lexemes = words_of(g.space_id, to_tsvector(n.language::regconfig, m.content)) FROM memories m
+            WHERE m.space_id = g.space_id AND l.memory_id = m.id;
     END IF;
     RETURN v_id;
 END $$;

@@ -90,13 +90,13 @@ async def test_a_time_is_told_as_one_however_it_was_written(group: Group, spelt:
     assert Memory.from_json(change.payload).expires_at == datetime(2100, 1, 2, 3, 4, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("never", ["infinity", "9999-12-31 00:00Z", "12000-01-01"])
+@pytest.mark.parametrize("never", ["infinity", "12000-01-01"])
 async def test_a_time_that_python_cannot_read_is_refused(group: Group, never: str) -> None:
     await group.arrive("a")
     ((memory_id, message),) = await remember(group, [{"content": "x", "expires_at": never}])
     assert memory_id is None
     assert message is not None
-    assert message.endswith("must be before the end of the year 9999")
+    assert message.endswith("is after the year 9999")
 
 
 async def test_s1_a_login_reads_its_own_groups_feed_as_both_logins_and_no_other(group: Group) -> None:

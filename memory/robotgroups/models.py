@@ -355,7 +355,8 @@ class GroupStatus:
 
     ``unembedded``: how many memories vector recall does not know yet; ``backfill``: how many the model that is to serve
     next has not embedded. ``failing_jobs``: how much background work failed the last time, with the error of the oldest
-    in ``job_error``; it is tried again and again.
+    in ``job_error``; it is tried again and again. ``embedding_conflict``: which groups of the same space name another
+    embedding.
     """
 
     id: int
@@ -376,6 +377,7 @@ class GroupStatus:
     backfill: int = 0
     failing_jobs: int = 0
     job_error: str | None = None
+    embedding_conflict: str | None = None
 
     def named(self, role: Role) -> tuple[str, ...]:
         """Names of the robots of one role, in declared order."""

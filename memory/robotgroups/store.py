@@ -232,10 +232,10 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             int(fusion.k),
         )
         if strategy is RecallStrategy.FULLTEXT:
-            rows = await self._rows(_RECALL, arguments)
+            rows = await self._read(_RECALL, arguments)
             unembedded = None
         else:  # one row at least: how much is not embedded is told even when nothing is found
-            rows = await self._rows(_RECALL_BY_VECTOR, (group_id, *arguments))
+            rows = await self._read(_RECALL_BY_VECTOR, (group_id, *arguments))
             unembedded = rows[0]["unembedded"]
         found = (Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows if r["memory"])
         return Recalled(found, unembedded)

@@ -14,7 +14,8 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);  -- what a crash loses of it is done again
     -- locked: one that is being erased just now is waited for, and left out
     WITH todo AS MATERIALIZED (
-        SELECT m.id, m.content FROM memories m WHERE m.space_id = v_space AND m.id > v_from ORDER BY m.id LIMIT p_limit FOR KEY SHARE),
+        SELECT m.id, m.content FROM memories m
+            WHERE m.space_id = v_space AND (m.space_id, m.id) > (v_space, v_from) ORDER BY m.id LIMIT p_limit FOR KEY SHARE),
     made AS (
         INSERT INTO lexemes (memory_id, space_id, lexemes) SELECT t.id, v_space, words_of(v_space, to_tsvector(v_language, t.content)) FROM todo t
         ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes)
@@ -46,7 +47,7 @@ CREATE FUNCTION robotgroups.lexical_sql(p_filter jsonb, p_newer boolean, p_lexed
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN p_newer THEN format('SELECT array_agg(t.id), array_agg(t.rank) FROM (SELECT * FROM (%s UNION ALL SELECT n.id, ts_rank(n.lexemes, $2) FROM (
-            SELECT m.id, to_tsvector($6, m.content) AS lexemes FROM memories m WHERE m.space_id = $1 AND m.id > %s AND %s) n WHERE n.lexemes @@ $2) r
+            SELECT m.id, to_tsvector($6, m.content) AS lexemes FROM memories m WHERE m.space_id = $1 AND (m.space_id, m.id) > ($1, %s) AND %s) n WHERE n.lexemes @@ $2) r
             ORDER BY r.rank DESC, r.id LIMIT $3) t', found, p_lexed_to, robotgroups.filter_sql(p_filter))
         ELSE format('SELECT array_agg(t.id), array_agg(t.rank) FROM (SELECT * FROM (%s) r ORDER BY r.rank DESC, r.id LIMIT $3) t', found) END
     FROM (SELECT format('SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, $7) AS rank FROM lexemes x %s
@@ -82,7 +83,7 @@ CREATE FUNCTION robotgroups.recall(
     p_group bigint, p_strategy text, p_query text, p_limit integer, p_filter jsonb, p_model bigint, p_vector text,
     p_fulltext_weight float8 DEFAULT 1, p_vector_weight float8 DEFAULT 1, p_k integer DEFAULT 60)
 RETURNS TABLE (memory jsonb, score float8, parts jsonb)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_hashjoin = off SET enable_mergejoin = off
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
     SET plan_cache_mode = force_generic_plan AS $$
 DECLARE v_space bigint; v_lexed_to bigint; v_language regconfig; v_query tsquery; v_model embedding_models; v_candidates integer := p_limit; v_best integer; v_sql text;
     v_matches bigint[]; v_ranks real[]; v_forgotten boolean := coalesce((p_filter->>'include_forgotten')::boolean, false);
@@ -97,7 +98,9 @@ BEGIN
     END CASE;
     IF p_strategy <> 'vector' THEN
         v_query := websearch_to_tsquery(v_language, p_query);
-        v_sql := lexical_sql(p_filter, EXISTS (SELECT FROM memories m WHERE m.space_id = v_space AND m.id > v_lexed_to), v_lexed_to);
+        v_sql := lexical_sql(p_filter, EXISTS (
+            -- as a row: by the ids alone it would read what other spaces have remembered since
+            SELECT FROM memories m WHERE m.space_id = v_space AND (m.space_id, m.id) > (v_space, v_lexed_to)), v_lexed_to);
         v_best := v_candidates + 50;
         LOOP
             EXECUTE v_sql INTO v_matches, v_ranks USING v_space, v_query, v_best, p_filter, p_vector, v_language, words_of(v_space, v_query);

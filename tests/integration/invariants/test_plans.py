@@ -61,7 +61,7 @@ async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Gro
     async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as robot:
 
         async def read(query: str) -> tuple[int, dict[str, int]]:
-            counts = []
+            counts: list[dict[str, int]] = []
             for _ in range(2):
                 await robot.execute("SELECT pg_stat_force_next_flush()")
                 counts.append(dict(await (await robot.execute(READ.encode())).fetchall()))

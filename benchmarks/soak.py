@@ -17,7 +17,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -30,7 +30,7 @@ from psycopg.rows import DictRow, dict_row
 from benchmarks import ours
 from benchmarks.harness import machine, postgres, report
 from benchmarks.harness.figures import percentile
-from benchmarks.harness.options import ROOT, Options
+from benchmarks.harness.options import Options, parser_of, results_of
 from benchmarks.harness.texts import text
 from robotgroups import migrations
 from robotgroups.check import check
@@ -333,37 +333,29 @@ async def settled(connection: psycopg.AsyncConnection[DictRow], group_id: int, b
 
 def draw(samples: list[dict[str, float]], path: Path) -> None:
     """Writes a picture of the tables' sizes over the changes."""
-    import matplotlib as mpl  # noqa: PLC0415  heavy, and only in the bench group
+    from benchmarks.harness.picture import Panel, draw_course  # noqa: PLC0415  heavy, and only in the bench group
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    def megabytes(table: str) -> Callable[[Mapping[str, float]], float]:
+        return lambda sample: sample[f"{table}_bytes"] / MB
 
-    figure, (above, below) = plt.subplots(2, 1, figsize=(9, 7), sharex=True)
-    revisions = [s["revision"] for s in samples]
-    for name in ("changes", "memories", "working_memory", "groups"):
-        above.plot(revisions, [s[f"{name}_bytes"] / MB for s in samples], label=name)
-    above.set_ylabel("MB with indexes")
-    above.legend()
-    below.plot(revisions, [s["revision"] - s["pruned_to"] for s in samples], label="changes in the feed")
-    below.plot(revisions, [s["memories"] for s in samples], label="memories")
-    below.set_xlabel("revision")
-    below.legend()
-    figure.savefig(path)
+    sizes = {table: megabytes(table) for table in ("changes", "memories", "working_memory", "groups")}
+    counts = {
+        "changes in the feed": lambda sample: sample["revision"] - sample["pruned_to"],
+        "memories": lambda sample: sample["memories"],
+    }
+    draw_course(samples, "revision", [Panel("MB with indexes", sizes), Panel("", counts)], path)
 
 
 def main() -> None:
     """Reads the command line and runs."""
-    parser = argparse.ArgumentParser(prog="bench-soak", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run of seconds: figures without meaning")
+    parser = parser_of("soak", __doc__ or "")
     parser.add_argument("--changes", type=int, default=None, help=f"how many ({CHANGES:,})")
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"the most that it takes ({MINUTES})")
-    parser.add_argument("--no-picture", dest="picture", action="store_false", help="do without matplotlib")
-    parser.add_argument("--results", type=Path, default=None, help="where to write (benchmarks/results)")
     given = parser.parse_args()
     given.changes = given.changes or (QUICK_CHANGES if given.quick else CHANGES)
     if given.changes < 1 or given.minutes <= 0:
         parser.error("--changes and --minutes must be above 0")
-    given.results = given.results or ROOT / ("build/benchmarks" if given.quick else "benchmarks/results")
+    given.results = results_of(given)
     try:
         uvloop.run(run(given))
     except RuntimeError as error:

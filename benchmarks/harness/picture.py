@@ -1,9 +1,10 @@
-"""The picture of a result: one panel a figure, one bar a contender."""
+"""The picture of a result: one panel a figure, one bar a contender; or what went on, as lines."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,6 +19,14 @@ from matplotlib import pyplot as plt
 PER_ROW = 3
 COLOURS = {"ours": "#1a6faf", "limit": "#8a8a8a"}
 PEER = "#d9a441"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Lines by their names, each a value of a sample, in one unit."""
+
+    unit: str
+    lines: Mapping[str, Callable[[Mapping[str, float]], float]]
 
 
 def draw(what: Result, path: Path) -> None:
@@ -35,6 +44,19 @@ def draw(what: Result, path: Path) -> None:
     figure.suptitle(f"bench-{what.name}: ours, the limit and peers in one run")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_course(samples: Sequence[Mapping[str, float]], x: str, panels: Sequence[Panel], path: Path) -> None:
+    """Writes the PNG of what went on: a panel above the other, over the figure ``x`` of the samples."""
+    figure, axes = plt.subplots(len(panels), 1, figsize=(9, 3.5 * len(panels)), sharex=True, squeeze=False)
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        for name, value in panel.lines.items():
+            axis.plot([sample[x] for sample in samples], [value(sample) for sample in samples], label=name)
+        axis.set_ylabel(panel.unit)
+        axis.legend()
+    axes.flat[-1].set_xlabel(x)
+    figure.savefig(path)
     plt.close(figure)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -109,6 +110,16 @@ async def refuse_pooler(connection: Connection) -> None:
     row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
     if row is None or row[0] != connection.info.backend_pid:
         raise errors.PoolerError(_POOLER)
+
+
+def spoken_to(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether the other side has said something to an idle connection: mostly that is its end.
+
+    A look at the socket, which costs no round trip.
+    """
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def error_of(state: str, message: str) -> errors.RobotGroupsError:

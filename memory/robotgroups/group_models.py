@@ -6,6 +6,7 @@ one finishes with it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,7 +15,13 @@ from typing import Any
 
 from robotgroups.api_keys import ApiKeys, KeySource
 from robotgroups.embedding import Embedder, EmbeddingConfig, QueryCache, make_embedder
-from robotgroups.errors import ArgumentError, MissingFeatureError, RobotGroupsError
+from robotgroups.errors import (
+    ArgumentError,
+    EmbeddingUnavailableError,
+    MissingFeatureError,
+    ModelFailure,
+    RobotGroupsError,
+)
 from robotgroups.extraction import ExtractionConfig, Extractor, make_extractor
 from robotgroups.jobs import ModelInUse, Work
 from robotgroups.lending import Lent
@@ -103,9 +110,11 @@ class GroupModels:
     async def embed_query(self, text: str) -> tuple[int, list[float]]:
         """The id of the model that recall compares with, and the vector of a query under it. Cached.
 
+        Somebody waits for it: all tries together have the model's ``timeout_s``, which each has in the background.
+
         Raises:
             MissingFeatureError: the group has no provider of embeddings, or a part of it is not installed.
-            EmbeddingError: it cannot embed the query now; the reason tells why.
+            EmbeddingError: it cannot embed the query now, or not in time; the reason tells why.
             ArgumentError: the stored settings or the key cannot be used.
             MemoryUnavailableError.
 
@@ -118,7 +127,15 @@ class GroupModels:
             )
         lent = await self._model(serving, settings)
         async with lent.use() as model:
-            return serving.id, await model.queries.embed_query(text)
+            limit = model.embedder.config.timeout_s
+            try:
+                async with asyncio.timeout(limit):
+                    return serving.id, await model.queries.embed_query(text)
+            except TimeoutError as error:
+                raise EmbeddingUnavailableError(
+                    f"the query was not embedded within {limit:g} s: try again, or use the strategy 'fulltext'",
+                    ModelFailure.TIMEOUT,
+                ) from error
 
     @asynccontextmanager
     async def embedder(self, model_id: int) -> AsyncIterator[Embedder]:

@@ -7,7 +7,6 @@ the socket does: an idle connection on which something can be read has been ende
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,14 +14,13 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from robotgroups import errors
-from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler
+from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler, spoken_to
+from robotgroups.feed import READ, changes_of_rows
 from robotgroups.group_commit import Outcome
 from robotgroups.models import Change, Remembered
 from robotgroups.remembering import Item, Kept, changes_of
 
-CHANGES = """
-SELECT revision, kind, epoch, memory_id, robot, payload, created_at FROM robotgroups.changes_after(%s, %s::bigint, %s)
-"""
+_READ = READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 
 
@@ -93,10 +91,10 @@ class MemorySession:
         arguments = (self._group_id, after, limit)
         async with self._free, our_errors():
             try:
-                rows = await self._fetch(CHANGES.encode(), arguments)
+                rows = await self._fetch(_READ, arguments)
             except psycopg.OperationalError:  # ended just now; to read again does no harm
-                rows = await self._fetch(CHANGES.encode(), arguments)
-        return [Change.from_row(row) for row in rows]
+                rows = await self._fetch(_READ, arguments)
+        return changes_of_rows(rows, after, limit)
 
     async def _fetch(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:
         connection = await self._connected()
@@ -116,7 +114,7 @@ class MemorySession:
             await connection.close()
 
     async def _connected(self) -> Connection:
-        if self._connection is not None and (self._connection.closed or _ended(self._connection)):
+        if self._connection is not None and (self._connection.closed or spoken_to(self._connection)):
             await self.close()
         if self._connection is None:
             connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
@@ -127,10 +125,3 @@ class MemorySession:
                 raise
             self._connection = connection
         return self._connection
-
-
-def _ended(connection: Connection) -> bool:
-    """Whether the other side has said something to an idle connection: that is its end."""
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))

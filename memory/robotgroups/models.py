@@ -264,7 +264,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another robot of the group that is present: its heartbeat's counter, and "host:port" of its doorbell or ""."""
+    """Another robot of the group: its heartbeat's counter, and "host:port" of its doorbell or "".
+
+    The counter is -1 for one whose presence has vanished though it has not taken leave.
+    """
 
     name: str
     incarnation: UUID
@@ -383,7 +386,8 @@ class GroupStatus:
 
     ``unembedded``: how many memories vector recall does not know yet; ``backfill``: how many the model that is to serve
     next has not embedded. ``failing_jobs``: how much background work failed the last time, with the error of the oldest
-    in ``job_error``; it is tried again and again.
+    in ``job_error``; it is tried again and again. ``embedding_conflict``: which groups of the same space name another
+    embedding.
     """
 
     id: int
@@ -404,6 +408,7 @@ class GroupStatus:
     backfill: int = 0
     failing_jobs: int = 0
     job_error: str | None = None
+    embedding_conflict: str | None = None
 
     def named(self, role: Role) -> tuple[str, ...]:
         """Names of the robots of one role, in declared order."""

@@ -75,10 +75,13 @@ class Filters:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON of SQL's ``recall``: only what is filtered by."""
-        data: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items() if v}
-        for name in ("since", "until"):
-            if name in data:
-                data[name] = data[name].isoformat()
+        data: dict[str, Any] = {}
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, datetime):
+                data[name] = value.isoformat()
+            elif value:
+                data[name] = list(value) if isinstance(value, tuple) else value
         return data
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
+from robotgroups.feed import told_of
 from robotgroups.limits import check_scope, check_time
 from robotgroups.models import Change, ChangeKind, Remembered
 
@@ -38,13 +39,14 @@ class Item:
     """A checked memory as ``remember_batch`` takes it (``json``), and what it must not share with another of its batch.
 
     ``same`` holds its content with its scope, and its key: two of a batch that share one have to be two batches.
-    ``memory`` is what ``json`` says, as the feed will tell it; None when Postgres may write it another way.
+    ``told`` is what ``json`` says, for what the feed will tell of it; None when Postgres may write it another way.
     """
 
     json: str
     tokens: int
     same: tuple[object, ...] = field(repr=False)
-    memory: Mapping[str, Any] | None = field(repr=False)
+    tagged: bool
+    told: Mapping[str, Any] | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +66,17 @@ def changes_of(kept: Sequence[Kept], robot: str | None) -> list[Change]:
     """
     changes: list[Change] = []
     for one in kept:
-        if one.at is None or one.item.memory is None or robot is None:
+        if one.at is None or one.item.told is None or robot is None:
             break
-        at, done = one.at.astimezone(UTC), one.done
+        at, done, item = one.at.astimezone(UTC), one.done, one.item.told
         first = done.revision - len(one.evicted)
         changes += [
             Change(first + place, ChangeKind.EVICTED, done.epoch, memory_id, None, {}, at)
             for place, memory_id in enumerate(one.evicted)
         ]
-        memory = one.item.memory
-        originator = memory["originator"] or robot
-        placed = done.in_working_memory
-        told: dict[str, Any] = {
-            **memory,
-            "id": done.id,
-            "originator": originator,
-            "created_at": at.isoformat(),
-            "remembered_at": at.isoformat(),
-            "in_working_memory": placed,
-            "keeper": originator if placed else None,
-            "last_accessed_at": at.isoformat() if placed else None,
-        }
-        changes.append(Change(done.revision, ChangeKind.ADDED, done.epoch, done.id, originator, told, at))
+        originator = item.get("originator", robot)
+        payload = told_of(done.id, item, originator, at, placed=done.in_working_memory)
+        changes.append(Change(done.revision, ChangeKind.ADDED, done.epoch, done.id, originator, payload, at))
     return changes
 
 
@@ -106,7 +97,7 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
     size = tokens.count(draft.content, tokenizer)
     data: dict[str, Any] = {"content": draft.content, "tokens": size}
     if draft.tags:
-        data["tags"] = draft.tags
+        data["tags"] = list(draft.tags)
     if draft.metadata:
         data["metadata"] = draft.metadata
     if memory.originator is not None:
@@ -120,30 +111,8 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
         data["expires_at"] = check_time(memory.expires_at, "expires_at").isoformat()
     content = (draft.content, *scope)
     same = (content,) if memory.key is None else (content, memory.key)
-    return Item(json.dumps(data), size, same, _as_told(draft, memory, size))
-
-
-def _as_told(draft: Draft, memory: NewMemory, size: int) -> dict[str, Any] | None:
-    """What SQL's ``added_json`` says of an item, but for what is known when it is kept.
-
-    None for one with metadata: jsonb has its own way with numbers.
-    """
-    if draft.metadata:
-        return None
-    return {
-        "content": draft.content,
-        "originator": memory.originator,
-        "tokens": size,
-        "tags": list(draft.tags),
-        "metadata": {},
-        "remember_count": 1,
-        "forgotten_at": None,
-        "access_count": 0,
-        "scope": dict(draft.scope),
-        "version": 1,
-        "expires_at": memory.expires_at and memory.expires_at.astimezone(UTC).isoformat(),
-        "pinned": False,
-    }
+    # jsonb has its own way with numbers: what the feed tells of metadata is not known here
+    return Item(json.dumps(data), size, same, bool(draft.tags), None if draft.metadata else data)
 
 
 def items_of(memories: Sequence[NewMemory], tokenizer: str) -> list[Item]:

@@ -46,6 +46,7 @@ class Replica:
         self._group_id = group_id
         self._session = session  # the feed is read here; the rest through the store's pool
         self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
+        self._heard_to = 0  # the highest revision that was heard of; what is read ahead of its announcement is above
         self._own: set[int] = set()  # revisions that were taken in before their announcement came
         self._endpoints: dict[str, str] = {}
         self._located: tuple[str, ...] = ()
@@ -74,17 +75,27 @@ class Replica:
 
     # -- going on ----------------------------------------------------------------------------------------------------
 
-    def hear(self, revisions: Sequence[int]) -> bool:
-        """Take note of announcements; whether one of them was of something else than what this robot has written."""
+    def hear(self, revisions: Sequence[int]) -> tuple[bool, bool]:
+        """Take note of announcements.
+
+        Returns whether one of them was of something else than what this robot has written, and whether one had been
+        heard before: something other than memory has changed then, which has no revision.
+        """
         self.announced = max(self.announced, *revisions)
         self._heard += len(revisions)
-        others = False
+        others = again = False
         for revision in revisions:
+            again = again or revision <= self._heard_to
+            self._heard_to = max(self._heard_to, revision)
             if revision in self._own:
                 self._own.discard(revision)
             else:
                 others = True
-        return others
+        return others, again
+
+    def unheard(self) -> None:
+        """It was read anew after announcements may have been missed: nobody knows which were heard."""
+        self._heard_to = self.cache.revision
 
     async def take(self, changes: Sequence[Change], revision: int) -> None:
         """Go on by what this robot has written itself, up to ``revision``, unless others have come between.
@@ -106,7 +117,7 @@ class Replica:
         """
         if revision < applied:
             self.warm = False
-            self.announced = self.acknowledged = self.reported = 0
+            self.announced = self.acknowledged = self.reported = self._heard_to = 0
         else:
             self.reported = applied
         self.announced = max(self.announced, revision)
@@ -141,6 +152,8 @@ class Replica:
         except (GapError, PrunedError):
             await self._from_snapshot()
         self.announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
+        # with a new session, nobody knows what was announced before
+        self._heard_to = min(self._heard_to, self.cache.revision) if self.reported else self.cache.revision
         self.warm = True
         if not self.knows_the_active:
             status = await self._store.status(self._group_id)

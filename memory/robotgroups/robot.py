@@ -311,6 +311,7 @@ class HostedRobot(Member):
                 continue
             try:
                 await self._replica.catch_up()  # LISTEN first, then read (M5)
+                self._replica.unheard()
             except BaseException as error:
                 await listener.close()
                 if isinstance(error, MemoryUnavailableError | UnknownGroupError):
@@ -319,9 +320,7 @@ class HostedRobot(Member):
             return listener
 
     async def _heard(self, revision: int) -> None:
-        others = self._replica.hear([revision])
-        # memory is behind, or else a setting has changed, which has no revision
-        asked = others and not self._replica.behind
+        others, asked = self._replica.hear([revision])
         if asked or (others and self.role is Role.ACTIVE):
             self._background.wake()
         if self._replica.behind:
@@ -344,7 +343,7 @@ class HostedRobot(Member):
         return listener
 
     def _remembered(self, items: Sequence[Item]) -> None:
-        self._background.remembered(tagged=any(item.memory is None or item.memory["tags"] for item in items))
+        self._background.remembered(tagged=any(item.tagged for item in items))
 
     def _claimant(self) -> Claimant | None:
         """Who claims background work: nobody, while it may not serve."""

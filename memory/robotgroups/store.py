@@ -12,11 +12,12 @@ from psycopg.types.json import Jsonb
 
 from robotgroups import errors
 from robotgroups.administration import Administration
+from robotgroups.feed import READ, changes_of_rows
 from robotgroups.files_store import FilesStore
 from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
-from robotgroups.memory_session import CHANGES, MemorySession
+from robotgroups.memory_session import MemorySession
 from robotgroups.models import (
     Change,
     Failover,
@@ -236,10 +237,10 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             int(fusion.k),
         )
         if strategy is RecallStrategy.FULLTEXT:
-            rows = await self._rows(_RECALL, arguments)
+            rows = await self._read(_RECALL, arguments)
             unembedded = None
         else:  # one row at least: how much is not embedded is told even when nothing is found
-            rows = await self._rows(_RECALL_BY_VECTOR, (group_id, *arguments))
+            rows = await self._read(_RECALL_BY_VECTOR, (group_id, *arguments))
             unembedded = rows[0]["unembedded"]
         found = (Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows if r["memory"])
         return Recalled(found, unembedded)
@@ -267,7 +268,8 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def changes(self, group_id: int, after: int, limit: int = 1000) -> list[Change]:
         """Events after a revision, in order, at most ``limit``."""
-        return [Change.from_row(row.values()) for row in await self._rows(CHANGES, (group_id, after, limit))]
+        rows = await self._rows(READ, (group_id, after, limit))
+        return changes_of_rows((tuple(row.values()) for row in rows), after, limit)
 
     async def status(self, group_id: int) -> GroupStatus:
         """The group's state in one snapshot. UnknownGroupError."""

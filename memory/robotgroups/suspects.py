@@ -60,7 +60,8 @@ class Suspects:
             if case.suspect.heartbeat is not None and name not in found:
                 del self._cases[name]
         for name, lease in found.items():
-            reason = f"its heartbeat stood still for {lease.stood_still_s:.1f} s"
+            seen = "its heartbeat stood still" if lease.heartbeat > 0 else "it has not been seen"
+            reason = f"{seen} for {lease.stood_still_s:.1f} s"
             suspect = Suspect(name, lease.incarnation, lease.heartbeat, reason)
             known = self._cases.get(name)
             if known is None or known.suspect.heartbeat is None:

@@ -174,6 +174,8 @@ def memory_available(seen: Observation) -> Finding:
             message += f"; still to be embedded by the new model: {_memories(memory.backfill)}"
         if memory.failing_jobs:
             message += f"; tried in vain, and tried again: {memory.job_error}"
+        if memory.embedding_conflict:
+            message += f"; {memory.embedding_conflict}"
     return Finding(Truth.TRUE, "Connected", message)
 
 

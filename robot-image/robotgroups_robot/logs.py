@@ -38,7 +38,19 @@ class Redact:
 
     def __init__(self, render: Processor, secrets: Sequence[str]) -> None:
         self._render = render
-        self._secrets = sorted({s for s in secrets if s}, key=len, reverse=True)
+        self._secrets: list[str] = []
+        for secret in secrets:
+            self.hide(secret)
+
+    def hide(self, secret: str) -> None:
+        """Take one more out from now on."""
+        if secret and secret not in self._secrets:
+            self._secrets = sorted([*self._secrets, secret], key=len, reverse=True)
+
+    def hide_in(self, secret: str) -> None:
+        """Take out the passwords of a connection string, or what is none, from now on."""
+        for text in passwords(secret) or [secret]:
+            self.hide(text)
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
         """Render one event."""
@@ -87,10 +99,10 @@ def _lost(count: int) -> logging.LogRecord:
     return logging.LogRecord(__name__, logging.WARNING, __file__, 0, "%d log lines were lost", (count,), None)
 
 
-def configure(level: LogLevel, form: LogFormat, *, secrets: Sequence[str] = (), **bound: str) -> None:
+def configure(level: LogLevel, form: LogFormat, *, secrets: Sequence[str] = (), **bound: str) -> Redact:
     """Sends every log of the process, structlog's and the standard library's, to stdout in one form.
 
-    `bound` goes on every line; `secrets` appear on none.
+    `bound` goes on every line; `secrets` appear on none, nor what the returned one is told to hide.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -110,11 +122,12 @@ def configure(level: LogLevel, form: LogFormat, *, secrets: Sequence[str] = (), 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    redact = Redact(render, secrets)
     handler = Lines(logging.StreamHandler(sys.stdout))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, Redact(render, secrets)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact],
         )
     )
     root = logging.getLogger()
@@ -123,3 +136,4 @@ def configure(level: LogLevel, form: LogFormat, *, secrets: Sequence[str] = (), 
     # httpx logs each forwarded request's URL, which holds recall's words; the access log has what is needed.
     for noisy in ("httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    return redact

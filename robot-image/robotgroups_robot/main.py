@@ -87,6 +87,7 @@ def main() -> None:
     except settings.SettingsError as error:
         sys.stderr.write(f"robotgroups-robot: settings are wrong\n{error}\n")
         sys.exit(EXIT_SETTINGS)
-    logs.configure(robot.log_level, robot.log_format, secrets=secrets, group=robot.group, robot=robot.robot)
+    redact = logs.configure(robot.log_level, robot.log_format, secrets=secrets, group=robot.group, robot=robot.robot)
+    robot.tell_secrets(redact.hide_in)
     logger.info("starting", endpoint=robot.endpoint, settings=robot.describe())
     sys.exit(uvloop.run(serve(robot)))

@@ -206,7 +206,7 @@ class StatusBody(BaseModel):
     unembedded: Annotated[int, Field(description="memories that vector recall does not know yet")]
     backfill: Annotated[int, Field(description="memories that the model that serves next has not embedded yet")]
     failing_jobs: Annotated[int, Field(description="background work that failed and is tried again")]
-    job_error: Annotated[str | None, Field(description="why the oldest of it failed")]
+    job_error: Annotated[str | None, Field(description="why the oldest of it failed; a token with a scope is not told")]
     robot: RobotBody
     sync_stats: dict[str, int]
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import ipaddress
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from robotgroups.api_keys import EMBEDDING_VARIABLE, EXTRACTION_VARIABLE, ApiKeys, read_key
@@ -81,6 +82,7 @@ class RobotSettings(BaseSettings):
     embedding_api_key_file: Path | None = None
     extraction_api_key: SecretStr | None = None
     extraction_api_key_file: Path | None = None
+    _told: list[Callable[[str], None]] = PrivateAttr(default_factory=list)
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
     # After SIGTERM: for how long requests may still come that were routed here before every node knew better.
@@ -113,9 +115,15 @@ class RobotSettings(BaseSettings):
         """The settings for the log: secrets stay hidden."""
         return self.model_dump(mode="json", exclude={"dsn", "token", "embedding_api_key", "extraction_api_key"})
 
+    def tell_secrets(self, told: Callable[[str], None]) -> None:
+        """Call `told` with each connection string and key that is read from now on: both change while a robot lives."""
+        self._told.append(told)
+
     def read_dsn(self) -> str:
         """The connection string of the group's login, read anew each time (it may change). Raises SettingsError."""
-        return _secret("DSN", self.dsn, self.dsn_file)
+        dsn = _secret("DSN", self.dsn, self.dsn_file)
+        self._tell(dsn)
+        return dsn
 
     def read_token(self) -> str:
         """The bearer token that guards the API. Raises SettingsError."""
@@ -132,15 +140,22 @@ class RobotSettings(BaseSettings):
     def api_keys(self) -> ApiKeys:
         """The keys of the group's models, read anew each time they are asked for."""
         return ApiKeys(
-            partial(_key, EMBEDDING_VARIABLE, self.embedding_api_key, self.embedding_api_key_file),
-            partial(_key, EXTRACTION_VARIABLE, self.extraction_api_key, self.extraction_api_key_file),
+            partial(self._key, EMBEDDING_VARIABLE, self.embedding_api_key, self.embedding_api_key_file),
+            partial(self._key, EXTRACTION_VARIABLE, self.extraction_api_key, self.extraction_api_key_file),
         )
 
+    def _key(self, variable: str, value: SecretStr | None, file: Path | None) -> str | None:
+        if value is not None:
+            return value.get_secret_value()
+        if file is None:
+            return None
+        key = read_key(file, f"{variable}_FILE")
+        self._tell(key.strip())
+        return key
 
-def _key(variable: str, value: SecretStr | None, file: Path | None) -> str | None:
-    if value is not None:
-        return value.get_secret_value()
-    return None if file is None else read_key(file, f"{variable}_FILE")
+    def _tell(self, secret: str) -> None:
+        for told in self._told:
+            told(secret)
 
 
 def _secret(name: str, value: SecretStr | None, file: Path) -> str:

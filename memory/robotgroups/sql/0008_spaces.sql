@@ -110,15 +110,35 @@ ALTER TABLE robotgroups.memories
 COMMENT ON COLUMN robotgroups.memories.group_id IS 'the group that remembered it first';
 DROP INDEX robotgroups.memories_group_created;
 
+-- Words as a space's own, with the space's id before each: the index has a list for each space, so that a search reads nothing of the others. A tsvector takes no word
+-- of more than 2,046 bytes and no more than 1 MiB: what would not fit is left out, the last words of a text first.
+CREATE FUNCTION robotgroups.words_of(p_space bigint, p_words tsvector) RETURNS tsvector
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        -- mostly: words that fit and have no quote before which one could be mistaken for a word's first
+        WHEN octet_length(t) < 2000 AND strpos(t, ' ''''') = 0 THEN substr(replace(' ' || t, ' ''', ' ''' || to_hex(p_space) || '/'), 2)::tsvector
+        ELSE (
+            SELECT coalesce(string_agg(format('''%s/%s''%s', to_hex(p_space), replace(replace(w.lexeme, '\', '\\'), '''', ''''''),
+                ':' || array_to_string(w.positions, ',')), ' '), '')::tsvector
+            FROM (SELECT u.lexeme, u.positions, sum(octet_length(u.lexeme) + 2 * cardinality(u.positions) + 24) OVER (ORDER BY u.positions[1], u.lexeme) AS bytes
+                FROM unnest(p_words) u WHERE octet_length(u.lexeme) <= 2000) w
+            WHERE w.bytes <= 1000000) END
+    FROM (SELECT p_words::text) x(t)
+$$;
+CREATE FUNCTION robotgroups.words_of(p_space bigint, p_query tsquery) RETURNS tsquery
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN numnode(p_query) = 0 THEN p_query
+        ELSE regexp_replace(p_query::text, $r$'((?:[^']|'')*)'$r$, '''' || to_hex(p_space) || '/\1''', 'g')::tsquery END
+$$;
+
 -- Lexemes stand apart, in rows that are ranked without reading the texts, and are made in the background: recall reads what has none yet as it stands.
 CREATE TABLE robotgroups.lexemes (
     memory_id bigint PRIMARY KEY REFERENCES robotgroups.memories ON DELETE CASCADE,
     space_id bigint NOT NULL,
     lexemes tsvector NOT NULL
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);
-INSERT INTO robotgroups.lexemes SELECT id, space_id, lexemes FROM robotgroups.memories ORDER BY id;
+INSERT INTO robotgroups.lexemes SELECT id, space_id, robotgroups.words_of(space_id, lexemes) FROM robotgroups.memories ORDER BY id;
 CREATE INDEX lexemes_words ON robotgroups.lexemes USING gin (lexemes);
-CREATE INDEX lexemes_space ON robotgroups.lexemes (space_id, memory_id);
 UPDATE robotgroups.spaces s SET lexed_to = coalesce((SELECT max(id) FROM robotgroups.memories m WHERE m.space_id = s.id), 0);
 DROP INDEX robotgroups.memories_lexemes;
 ALTER TABLE robotgroups.memories DROP COLUMN lexemes;

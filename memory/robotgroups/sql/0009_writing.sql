@@ -216,7 +216,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET tim
 #variable_conflict use_column
 DECLARE
     g groups; v_robot text := p_robot; v_all remember_item[]; v_items remember_item[]; v_enter remember_item[]; v_shared boolean; v_fenced boolean;
-    v_errors boolean; v_keys boolean; v_known boolean; v_tagged boolean; v_total bigint; v_room integer; v_at integer := 1; v_end integer;
+    v_errors boolean; v_keys boolean; v_known boolean; v_tagged boolean; v_ends boolean; v_total bigint; v_room integer; v_at integer := 1; v_end integer;
     v_held bigint[]; v_gone bigint[]; v_slots integer[]; v_freed integer; v_base bigint; v_entered integer; v_jobs text[]; v_used integer; v_need integer;
 BEGIN
     IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;  -- M1
@@ -233,15 +233,16 @@ BEGIN
     -- the lock of the group (or space) keeps everybody else from remembering: what is not found now is new, and gets its id here
     SELECT array_agg(ROW(x.ord, x.content, coalesce(m.tokens, x.tokens), x.originator, x.tags, x.metadata, x.scope, x.key, x.expires_at, x.hash,
                 coalesce(m.id, nextval('memories_id_seq')), m.id IS NOT NULL,
-                CASE WHEN x.blank OR x.bytes > 262144 OR x.expires_at <= now() THEN 'RG012' WHEN r.name IS NULL THEN 'RG003' END,
+                CASE WHEN x.blank OR x.bytes > 262144 OR x.expires_at <= now() OR x.expires_at >= '10000-01-01' THEN 'RG012' WHEN r.name IS NULL THEN 'RG003' END,
                 CASE WHEN x.blank THEN 'content must not be blank'
                     WHEN x.bytes > 262144 THEN format('content is too large: it has %s bytes of UTF-8, a memory may have 262144: split it', x.bytes)
                     WHEN x.expires_at <= now() THEN format('expires_at %s is not in the future', x.expires_at)
+                    WHEN x.expires_at >= '10000-01-01' THEN format('expires_at %s is after the year 9999', x.expires_at)
                     WHEN r.name IS NULL THEN format('originator %s is no member of group %s', x.originator, g.name) END)::remember_item),
-            sum(coalesce(m.tokens, x.tokens)), bool_or(x.key IS NOT NULL), bool_or(x.blank OR x.bytes > 262144 OR r.name IS NULL OR x.expires_at <= now()), bool_or(m.id IS NOT NULL),
-            bool_or(x.tags <> '{}'), p_tenure IS NULL OR EXISTS (
+            sum(coalesce(m.tokens, x.tokens)), bool_or(x.key IS NOT NULL), bool_or(x.blank OR x.bytes > 262144 OR r.name IS NULL OR x.expires_at <= now() OR x.expires_at >= '10000-01-01'), bool_or(m.id IS NOT NULL),
+            bool_or(x.tags <> '{}'), bool_or(x.expires_at IS NOT NULL), p_tenure IS NULL OR EXISTS (
                 SELECT FROM robots f WHERE f.group_id = p_group AND f.name = p_robot AND f.role = 'active' AND f.tenure = p_tenure)
-        INTO v_all, v_total, v_keys, v_errors, v_known, v_tagged, v_fenced
+        INTO v_all, v_total, v_keys, v_errors, v_known, v_tagged, v_ends, v_fenced
         FROM (SELECT j.ordinality::integer AS ord, j.content, greatest(j.tokens, 0) AS tokens, coalesce(j.originator, v_robot) AS originator,
                 coalesce(j.tags, '{}') AS tags, coalesce(j.metadata, '{}') AS metadata, coalesce(j.scope, '{}') AS scope, j.key, j.expires_at,
                 memory_hash(j.content, coalesce(j.scope, '{}')) AS hash, coalesce(j.content !~ '\S', true) AS blank,
@@ -252,6 +253,7 @@ BEGIN
         LEFT JOIN memories m ON m.content_hash = x.hash AND m.space_id IS NOT DISTINCT FROM g.space_id
         LEFT JOIN robots r ON r.group_id = p_group AND r.name = x.originator;
     IF NOT v_fenced THEN PERFORM fence(p_group, p_robot, p_tenure); END IF;  -- R2: says who is active
+    IF v_ends THEN p_items := NULL; END IF;  -- the feed tells times, however they were written
     IF v_keys THEN
         -- what was acknowledged before is answered again, even when its originator has left meanwhile
         RETURN QUERY SELECT x.ord, k.memory_id, k.revision, k.epoch, k.created, k.in_working_memory,
@@ -390,6 +392,24 @@ BEGIN
                     FROM jsonb_array_elements(c.payload->'items') WITH ORDINALITY i(item, place) WHERE c.kind = 'added' AND c.memory_ids IS NOT NULL
             ) e
         WHERE e.revision > p_revision ORDER BY e.revision LIMIT p_limit;
+END $$;
+
+-- The feed as it is stored, for readers that tell it themselves (robotgroups.feed): the rows that hold the p_limit revisions after p_revision, the first and the
+-- last of them perhaps with some more. What a listening robot asks with each notification: no more statements than it needs.
+CREATE FUNCTION robotgroups.feed_after(p_group bigint, p_revision bigint, p_limit integer) RETURNS SETOF robotgroups.changes
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
+DECLARE v_revision bigint; v_pruned bigint;
+BEGIN
+    SELECT g.revision, g.pruned_to INTO v_revision, v_pruned FROM groups g WHERE g.id = p_group AND session_user IN (g.login, g.previous_login, current_user);
+    IF NOT FOUND THEN PERFORM assert_may_use(p_group); END IF;
+    IF p_revision < v_pruned THEN
+        RAISE EXCEPTION 'changes up to % are gone: start from a snapshot', v_pruned USING ERRCODE = 'RG015', DETAIL = v_pruned::text;
+    END IF;
+    RETURN QUERY SELECT * FROM changes c WHERE c.group_id = p_group AND c.revision > p_revision AND c.revision <= p_revision + p_limit ORDER BY c.revision;
+    IF v_revision > p_revision + p_limit THEN  -- the next row may begin before
+        RETURN QUERY SELECT * FROM (SELECT * FROM changes x WHERE x.group_id = p_group AND x.revision > p_revision + p_limit ORDER BY x.revision LIMIT 1) c
+            WHERE c.revision - cardinality(c.memory_ids) < p_revision + p_limit;
+    END IF;
 END $$;
 
 -- What memory_json told of a memory in the moment in which it was new, out of the item that it was made from. An erased one is told by its id alone.

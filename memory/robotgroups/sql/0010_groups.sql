@@ -20,13 +20,16 @@ BEGIN
 END $$;
 
 -- Makes a group's embedding settings those of its space. Another model than before: every memory is queued to be embedded anew, behind what is new, and
--- recall goes on with the old model until that is done (finish_model). None: what is embedded stays, in case a model is named again.
+-- recall goes on with the old model until that is done (finish_model). None: another group of the space may name one; else what is embedded stays, in case a
+-- model is named again.
 CREATE FUNCTION robotgroups.choose_model(p_space bigint, p_embedding jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
 DECLARE s spaces; v_model bigint;
 BEGIN
     SELECT * INTO s FROM spaces WHERE id = p_space FOR NO KEY UPDATE;
     IF p_embedding->>'provider' = 'none' THEN
+        SELECT embedding INTO p_embedding FROM groups WHERE space_id = p_space AND embedding->>'provider' <> 'none' ORDER BY id LIMIT 1;
+        IF FOUND THEN PERFORM choose_model(p_space, p_embedding); RETURN; END IF;
         UPDATE spaces SET target_model = NULL WHERE id = p_space AND target_model IS NOT NULL;
         DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE space_id = p_space AND kind IN ('embed', 'backfill') ORDER BY memory_id, kind FOR UPDATE);
         RETURN;
@@ -85,8 +88,8 @@ BEGIN
     -- no revision: whoever hears what it has applied already asks for the settings, with a heartbeat
     PERFORM announce(v_id, (SELECT revision FROM groups WHERE id = v_id));
     IF n.language <> g.language THEN
-        UPDATE lexemes l SET lexemes = to_tsvector(n.language::regconfig, m.content) FROM memories m
-            WHERE l.space_id = g.space_id AND m.id = l.memory_id;
+        UPDATE lexemes l SET lexemes = words_of(g.space_id, to_tsvector(n.language::regconfig, m.content)) FROM memories m
+            WHERE m.space_id = g.space_id AND l.memory_id = m.id;
     END IF;
     RETURN v_id;
 END $$;

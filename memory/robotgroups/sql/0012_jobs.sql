@@ -326,7 +326,13 @@ BEGIN
     RETURN 0;
 END $$;
 
--- As before, with the work that waits in the background.
+-- What tells one embedding from another; of the rest it is how it is asked for.
+CREATE FUNCTION robotgroups.embedding_identity(p_embedding jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_build_array(p_embedding->'provider', p_embedding->'model', p_embedding->'dimensions', p_embedding->'base_url')
+$$;
+
+-- As before, with the work that waits in the background; and whether groups of one space disagree about its embedding.
 CREATE OR REPLACE FUNCTION robotgroups.group_status(p_group bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
 BEGIN
@@ -337,6 +343,11 @@ BEGIN
         'unembedded', unembedded(p_group), 'backfill', CASE WHEN s.serving_model <> s.target_model THEN jobs_waiting(s.id, 'backfill') ELSE 0 END,
         'failing_jobs', (SELECT count(*) FROM jobs j WHERE j.space_id = g.space_id AND j.error IS NOT NULL),
         'job_error', (SELECT j.error FROM jobs j WHERE j.space_id = g.space_id AND j.error IS NOT NULL ORDER BY j.id LIMIT 1),
+        'embedding_conflict', CASE WHEN g.shares AND g.embedding->>'provider' <> 'none' THEN (
+            SELECT format('%s of the same space %s another embedding: the one that was set last serves all of them; give them the same',
+                string_agg(o.name, ', ' ORDER BY o.name), CASE WHEN count(*) = 1 THEN 'names' ELSE 'name' END)
+            FROM groups o WHERE o.space_id = g.space_id AND o.embedding->>'provider' <> 'none' AND embedding_identity(o.embedding) <> embedding_identity(g.embedding)
+            HAVING count(*) > 0) END,
         'failovers', (SELECT count(*) FROM failovers f WHERE f.group_id = g.id AND f.kind = 'failover'),
         'last_failover', (SELECT to_jsonb(f) FROM failovers f WHERE f.group_id = g.id ORDER BY f.id DESC LIMIT 1),
         'robots', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', r.name, 'role', r.role, 'tenure', r.tenure, 'ordinal', r.ordinal,
@@ -353,7 +364,7 @@ BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('jobs_for', 'queue_jobs', 'backfill', 'choose_extraction', 'content_changed', 'forgotten_changed', 'background_work',
             'claim_jobs', 'renew_jobs', 'my_jobs', 'release_jobs', 'fail_jobs', 'finish_embeddings', 'finish_tags', 'finish_propositions', 'tags_in_use',
-            'unembedded', 'jobs_waiting', 'finish_model', 'is_embedded', 'prune_models')
+            'embedding_identity', 'unembedded', 'jobs_waiting', 'finish_model', 'is_embedded', 'prune_models')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('background_work', 'claim_jobs', 'renew_jobs', 'release_jobs', 'fail_jobs', 'finish_embeddings',

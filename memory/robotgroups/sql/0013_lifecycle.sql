@@ -133,7 +133,7 @@ DECLARE v_to bigint;
 BEGIN
     SELECT lexed_to INTO v_to FROM spaces WHERE id = g.space_id;
     IF m.id <= v_to THEN
-        INSERT INTO lexemes (memory_id, space_id, lexemes) VALUES (m.id, g.space_id, to_tsvector(g.language::regconfig, m.content))
+        INSERT INTO lexemes (memory_id, space_id, lexemes) VALUES (m.id, g.space_id, words_of(g.space_id, to_tsvector(g.language::regconfig, m.content)))
             ON CONFLICT (memory_id) DO UPDATE SET lexemes = excluded.lexemes;
     END IF;
 END $$;

@@ -26,8 +26,9 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- A beat that also tells of the others: each that is present and not failed. Whose counter stands still for a lease, on the
--- asking robot's own clock, is to be declared failed.
+-- A beat that also tells of the others: each that is not failed, and is present or has vanished without taking leave (a crash of
+-- Postgres empties presence: its counter is -1 then). Whose counter stands still for a lease, on the asking robot's own clock, is
+-- to be declared failed.
 CREATE FUNCTION robotgroups.heartbeat(
     p_group bigint, p_robot text, p_incarnation uuid, p_applied bigint, p_warm boolean,
     OUT current boolean, OUT revision bigint, OUT epoch bigint, OUT heartbeat bigint, OUT role text, OUT tenure bigint,
@@ -37,10 +38,11 @@ BEGIN
     SELECT b.current, b.revision, b.epoch, b.heartbeat, b.role, b.tenure, b.max_tokens, b.heartbeat_ms, b.lease_ms
         INTO current, revision, epoch, heartbeat, role, tenure, max_tokens, heartbeat_ms, lease_ms
         FROM beat(p_group, p_robot, p_incarnation, p_applied, p_warm) b;
-    SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.robot, 'incarnation', p.incarnation, 'heartbeat', p.heartbeat,
-            'doorbell', p.doorbell) ORDER BY p.robot), '[]') INTO peers
-        FROM presence p JOIN robots r ON r.group_id = p.group_id AND r.name = p.robot
-        WHERE p.group_id = p_group AND p.robot <> p_robot AND r.role <> 'failed';
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', r.name, 'incarnation', coalesce(p.incarnation, r.incarnation),
+            'heartbeat', coalesce(p.heartbeat, -1), 'doorbell', coalesce(p.doorbell, '')) ORDER BY r.name), '[]') INTO peers
+        FROM robots r LEFT JOIN presence p ON p.group_id = r.group_id AND p.robot = r.name
+        WHERE r.group_id = p_group AND r.name <> p_robot AND r.role <> 'failed'
+            AND (p.robot IS NOT NULL OR r.incarnation IS NOT NULL AND r.withdrawn_at IS NULL);
 END $$;
 
 DO $$
@@ -50,3 +52,5 @@ BEGIN
         WHERE n.nspname = 'robotgroups' AND p.proname IN ('hang_doorbell', 'heartbeat')
     LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO robotgroups_robot', f); END LOOP;
 END $$;
+REVOKE ALL ON FUNCTION robotgroups.tell_robots(), robotgroups.hang_doorbell(bigint, text, uuid, text),
+    robotgroups.heartbeat(bigint, text, uuid, bigint, boolean) FROM PUBLIC;

@@ -7,22 +7,30 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.requests import Request
 
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import events, schemas
-from robotgroups_robot.auth import scope_aware
+from robotgroups_robot.auth import access_of, scope_aware
 from robotgroups_robot.problems import Problem, ProblemError, ProblemType
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
+
+JOB_ERROR_KEPT = "it is told to the group's own token"
 
 router = APIRouter(prefix="/v1", tags=["group"], dependencies=[TOKEN])
 
 
 @router.get("/status", response_model=schemas.StatusBody, responses=answers_with())
 @scope_aware  # it tells of no memory
-async def status(runtime: RuntimeDep) -> schemas.StatusBody:
-    """The group as Postgres knows it now, and how the robot that answers stands."""
+async def status(request: Request, runtime: RuntimeDep) -> schemas.StatusBody:
+    """The group as Postgres knows it now, and how the robot that answers stands.
+
+    Why background work failed may quote a memory: a token that is limited to a scope is told only that it did.
+    """
     robot = runtime.robot
     group = (await robot.status()).as_dict()
+    if access_of(request).scope is not None and group["job_error"] is not None:
+        group["job_error"] = JOB_ERROR_KEPT
     serving = robot.serving(time.monotonic())
     return schemas.StatusBody(
         **group,

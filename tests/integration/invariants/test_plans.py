@@ -5,6 +5,8 @@ import json
 import psycopg
 import pytest
 
+from robotgroups.models import GroupKey, GroupSettings
+
 from .conftest import Group
 
 pytestmark = pytest.mark.anyio
@@ -42,3 +44,47 @@ async def test_remembering_reads_no_more_for_what_was_remembered_before(group: G
     }
     assert {name: count for name, count in grown.items() if count > 4 * SIZE} == {}
     assert sum(grown.values()) > 0
+
+
+async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Group) -> None:
+    """Not of a word that stands in every memory of theirs, and not by a plan that was made while there were few."""
+    theirs = await group.store.ensure_group(GroupKey("local", "other", "theirs"), GroupSettings())
+    spaces = dict(await group.sql("SELECT id, space_id FROM robotgroups.groups"))
+
+    async def fill(space: int, first: int, count: int) -> None:
+        await group.sql(
+            "INSERT INTO robotgroups.memories (space_id, content, content_hash, originator, tokens) "
+            "SELECT %s, 'common ' || i, sha256(i::text::bytea), 'a', 1 FROM generate_series(%s::integer, %s) i",
+            space, first, first + count - 1,
+        )  # fmt: skip
+
+    async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as robot:
+
+        async def read(query: str) -> tuple[int, dict[str, int]]:
+            counts: list[dict[str, int]] = []
+            for _ in range(2):
+                await robot.execute("SELECT pg_stat_force_next_flush()")
+                counts.append(dict(await (await robot.execute(READ.encode())).fetchall()))
+                cursor = await robot.execute(
+                    "SELECT * FROM robotgroups.recall(%s, 'fulltext', %s, 10, '{}', NULL, NULL)", (group.id, query)
+                )
+                found = len(await cursor.fetchall())
+            return found, {
+                name: counts[1][name] - counts[0].get(name, 0) for name in counts[1] if not name.startswith("pg_")
+            }
+
+        await fill(spaces[group.id], 1, 20)
+        while await group.store.lex(group.id, 1000):
+            pass
+        for _ in range(10):
+            await read("common")
+        await fill(spaces[theirs], 1000, 4000)
+        while await group.store.lex(theirs, 1000):
+            pass
+        for analyzed in (False, True):
+            if analyzed:
+                await group.sql("ANALYZE robotgroups.lexemes, robotgroups.memories")
+            for query, expected in (("common", 10), ("common 7", 1), ("7", 1), ("nothing", 0)):
+                found, grown = await read(query)
+                assert found == expected
+                assert {name: count for name, count in grown.items() if count > 200} == {}, (query, analyzed)

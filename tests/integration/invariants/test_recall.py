@@ -1,6 +1,7 @@
 """Recall in SQL: words, vectors and both, filters that still fill the limit, and what was recalled coming in."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -210,7 +211,7 @@ async def test_recalled_memories_come_into_the_working_set_best_first_and_count_
 
 
 async def test_a_common_word_is_ranked_among_its_newest_matches(library: Library) -> None:
-    """No more than 5,000 matches are ranked; the newest."""
+    """No more than 2,000 matches are ranked; the newest."""
     group = library.group
     ((space,),) = await group.sql("SELECT space_id FROM robotgroups.groups WHERE id = %s", group.id)
     await group.sql(
@@ -222,4 +223,67 @@ async def test_a_common_word_is_ranked_among_its_newest_matches(library: Library
         pass
     ids = await library.ids("common", "fulltext", limit=1000)
     ((oldest,),) = await group.sql("SELECT min(id) FROM robotgroups.memories")
-    assert ids == list(range(oldest + 200, oldest + 1200))
+    assert ids == list(range(oldest + 3200, oldest + 4200))
+
+
+async def test_more_forgotten_ones_than_are_wanted_do_not_crowd_out_the_rest(library: Library) -> None:
+    group = library.group
+    old = [await library.remember(f"word {i}") for i in range(3)]
+    for i in range(60):
+        await library.remember(f"word word {i}")
+    await group.sql("UPDATE robotgroups.memories SET forgotten_at = now() WHERE id > %s", old[-1])
+    for _ in range(2):
+        assert await library.ids("word", "fulltext", limit=3) == old
+        assert await library.ids("word", "fulltext", limit=2) == old[:2]
+        assert len(await library.ids("word", "fulltext", limit=100, include_forgotten=True)) == 63
+        await group.store.lex(group.id, 1000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        r"it's o'hara's \\server\share and c:\temp",
+        "example.org user@example.org 3.14 x/y 2026-01-02",
+        r"übergröße naïve 東京 ' '' \ \\",
+        "word " + "x" * 1990 + " after",
+        " ".join(f"w{i}" for i in range(600)),
+        "the of and",
+    ],
+)
+async def test_a_text_is_found_by_its_own_words_before_and_after_its_lexemes_are_made(
+    library: Library, content: str
+) -> None:
+    group = library.group
+    memory = await library.remember(content)
+    for limit in (0, 10):
+        assert await group.store.lex(group.id, limit) == (1 if limit else 0)
+        for word in content.split()[:40]:
+            ((nothing,),) = await group.sql("SELECT websearch_to_tsquery('english', %s) = ''", word)
+            assert await library.ids(word, "fulltext") == ([] if nothing else [memory]), word
+
+
+async def test_a_text_with_more_words_than_the_index_takes_is_found_by_its_first_ones(library: Library) -> None:
+    words = [f"{i:x}z" for i in range(44_000)]
+    memory = await library.remember(" ".join(words))
+    assert await library.group.store.lex(library.group.id, 10) == 1
+    assert await library.ids(words[0], "fulltext") == [memory]
+    assert await library.ids(words[10_000], "fulltext") == [memory]
+    ((kept,),) = await library.group.sql("SELECT length(lexemes) FROM robotgroups.lexemes")
+    assert 16_000 < kept < len(words)
+
+
+async def test_s1_what_stands_under_another_spaces_words_is_not_found(library: Library) -> None:
+    """Lexemes that name a space they are not of lead nobody over the wall."""
+    group = library.group
+    theirs = await group.store.ensure_group(replace(KEY, name="theirs"), GroupSettings())
+    await group.store.reconcile_members(theirs, ["x"], [])
+    mine = await library.remember("secret")
+    await group.store.lex(group.id, 10)
+    ((space,),) = await group.sql("SELECT space_id FROM robotgroups.groups WHERE id = %s", theirs)
+    await group.sql(
+        "UPDATE robotgroups.lexemes SET space_id = %s, lexemes = robotgroups.words_of(%s, to_tsvector('secret'))",
+        space, space,
+    )  # fmt: skip
+    assert await group.store.recall(theirs, "secret", limit=5) == []
+    assert await library.ids("secret", "fulltext") == []
+    assert mine

@@ -5,6 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
+from robotgroups.embedding import embedding_config
 from robotgroups.errors import ArgumentError, UnknownMemoryError
 from robotgroups.models import GroupKey, GroupSettings, Memory
 from robotgroups.recall import Filters
@@ -149,3 +150,40 @@ async def test_deadlock_free_when_groups_of_a_space_write_the_same_at_once(group
             for group_id, order in zip(groups, (texts, texts[::-1], texts[7:] + texts[:7]), strict=True):
                 tasks.start_soon(write, group_id, order)
     assert await group.sql("SELECT count(*), min(remember_count) FROM robotgroups.memories") == [(20, 3)]
+
+
+async def test_groups_of_one_space_that_name_two_embeddings_are_told_so(group: Group) -> None:
+    store = group.store
+
+    async def name(group_name: str, model: str | None, **more: Any) -> int:
+        embedding = {"provider": "none"}
+        if model is not None:
+            config = embedding_config("openai", model=model, dimensions=3, base_url="http://127.0.0.1:1", **more)
+            embedding = config.as_json()
+        settings = GroupSettings(max_tokens=100, space="team", embedding=embedding)
+        return await store.ensure_group(GroupKey("local", "default", group_name), settings)
+
+    async def serving(group_id: int) -> list[tuple[Any, ...]]:
+        return await group.sql(
+            "SELECT e.model FROM robotgroups.groups g JOIN robotgroups.spaces s ON s.id = g.space_id "
+            "JOIN robotgroups.embedding_models e ON e.id = s.target_model WHERE g.id = %s",
+            group_id,
+        )
+
+    one, two, three = await name("one", "m1"), await name("two", "m1", batch_size=7), await name("three", None)
+    told = [(await store.status(g)).embedding_conflict for g in (one, two, three)]
+    assert told == [None, None, None]
+    await name("two", "m2")
+    ends = "of the same space names another embedding: the one that was set last serves all of them; give them the same"
+    told = [(await store.status(g)).embedding_conflict for g in (one, two, three)]
+    assert told == [f"two {ends}", f"one {ends}", None]
+    assert await serving(one) == [("m2",)]
+    await name("three", "m2")
+    assert (await store.status(one)).embedding_conflict == f"three, two {ends}".replace("names", "name")
+    # who names none any more does not switch it off for the others
+    await name("two", None)
+    await name("three", None)
+    assert await serving(one) == [("m1",)]
+    assert (await store.status(one)).embedding_conflict is None
+    await name("one", None)
+    assert await serving(one) == []

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from robot_process import RobotProcess, until
 
@@ -104,6 +105,23 @@ async def test_reading_shows_ones_own_alone(case: Case) -> None:
         assert (made["text"], made["memory_ids"]) == ("ann's secret", [case.of_ann])
     assert (await ann.get(f"/v1/memories/{case.of_ann}")).json()["content"] == "ann's secret"
     assert (await ann.get("/v1/status")).json()["active"] == ["primary"]
+
+
+async def test_why_background_work_failed_is_not_told_for_it_may_quote_what_others_remember(case: Case) -> None:
+    status = (await case.ann.get("/v1/status")).json()
+    assert (status["failing_jobs"], status["job_error"]) == (0, None)
+    why = 'the endpoint answered 400 (cannot embed "bob\'s secret")'
+    async with await psycopg.AsyncConnection.connect(case.group.store.dsn, autocommit=True) as owner:
+        await owner.execute(
+            "INSERT INTO robotgroups.jobs (space_id, memory_id, kind, error, not_before) "
+            "SELECT space_id, id, 'embed', %s, 'infinity' FROM robotgroups.memories WHERE id = %s",
+            (why, case.of_bob),
+        )
+    answer = await case.ann.get("/v1/status")
+    assert answer.json()["failing_jobs"] == 1
+    assert answer.json()["job_error"] == "it is told to the group's own token"
+    assert "secret" not in answer.text
+    assert (await case.robot.client.get("/v1/status")).json()["job_error"] == why
 
 
 async def test_ids_of_others_do_not_exist(case: Case) -> None:

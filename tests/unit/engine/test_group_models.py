@@ -5,12 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from fake_llm import FakeLlm, embedding
+from fake_llm import FakeLlm, Fault, embedding
 
 from robotgroups import group_models
 from robotgroups.api_keys import ApiKeys
 from robotgroups.embedding import embedding_config
-from robotgroups.errors import ArgumentError, EmbeddingConfigError, MissingFeatureError
+from robotgroups.errors import (
+    ArgumentError,
+    EmbeddingConfigError,
+    EmbeddingUnavailableError,
+    MissingFeatureError,
+    ModelFailure,
+)
 from robotgroups.extraction import extraction_config
 from robotgroups.group_models import GroupModels, RetiredModelError
 from robotgroups.jobs import ModelInUse, Work
@@ -190,3 +196,14 @@ async def test_nothing_is_used_after_the_end(settings: Settings) -> None:
         await embedder.embed(["water"])  # it finishes
     with pytest.raises(RuntimeError, match="the client has been closed"):
         await embedder.embed(["iron"])
+
+
+async def test_a_query_waits_no_longer_than_the_models_time_limit_for_all_tries(settings: Settings) -> None:
+    settings.use(settings.model(1, timeout_s=0.3))
+    settings.fake.fail(Fault.HANG)
+    with pytest.raises(EmbeddingUnavailableError, match=r"the query was not embedded within 0\.3 s") as refused:
+        await settings.models.embed_query("snow")
+    assert refused.value.reason is ModelFailure.TIMEOUT
+    assert len(settings.fake.requests) == 1
+    settings.fake.recover()
+    assert (await settings.models.embed_query("snow"))[0] == 1

@@ -210,6 +210,10 @@ def test_every_robot_says_what_is_wrong_with_it(known: Any, found: Any, expected
             "the endpoint http://ollama refused the key",
         ),
         ({"backfill": 12}, "Postgres answers; still to be embedded by the new model: 12 memories"),
+        (
+            {"embedding_conflict": "b of the same space names another embedding"},
+            "Postgres answers; b of the same space names another embedding",
+        ),
     ],
 )
 def test_what_waits_to_be_embedded_is_told(waiting: dict[str, Any], expected: str) -> None:

@@ -3,12 +3,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from robotgroups_robot import logs
-from robotgroups_robot.settings import LogFormat, LogLevel
+from robotgroups_robot.settings import LogFormat, LogLevel, RobotSettings
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,25 @@ def test_lines_are_json_with_the_robot_and_without_secrets(capsys: pytest.Captur
     assert (first["group"], first["robot"], first["dsn"]) == ("g", "r", "postgresql://u:[redacted]@db")
     assert (second["event"], second["level"], second["logger"]) == ("failed with [redacted]", "error", "theirs")
     assert "'Bearer [redacted]'" in second["exception"]
+
+
+def test_secrets_that_have_changed_since_the_start_are_on_no_line_either(
+    capsys: pytest.CaptureFixture[str], settings: RobotSettings, tmp_path: Path
+) -> None:
+    key, dsn = tmp_path / "key", tmp_path / "dsn"
+    key.write_text("sk-first\n")
+    dsn.write_text("postgresql://u:first-p@db/x")
+    robot = settings.model_copy(update={"dsn": None, "dsn_file": dsn, "extraction_api_key_file": key})
+    redact = logs.configure(LogLevel.INFO, LogFormat.JSON, secrets=robot.model_secrets())
+    robot.tell_secrets(redact.hide_in)
+    key.write_text("sk-second\n")
+    dsn.write_text("postgresql://u:second-p@db/x")
+    assert robot.api_keys().extraction() == "sk-second\n"
+    assert robot.read_dsn().endswith("@db/x")
+    structlog.get_logger("ours").info("tried", with_key="sk-first and sk-second", dsn="password=second-p")
+    (line,) = written(capsys)
+    assert json.loads(line)["with_key"] == "[redacted] and [redacted]"
+    assert json.loads(line)["dsn"] == "password=[redacted]"
 
 
 def test_the_console_form_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,87 @@
+"""The feed as Postgres keeps it, a row for all that one transaction did, told a change at a time. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from robotgroups.models import Change, ChangeKind
+
+READ = """
+SELECT revision, kind, epoch, memory_id, robot, payload, created_at, memory_ids
+FROM robotgroups.feed_after(%s, %s::bigint, %s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as ``READ`` gives it. ``memory_ids``: it is of as many revisions, of which ``revision`` is the last."""
+
+    revision: int
+    kind: str
+    epoch: int
+    memory_id: int | None
+    robot: str | None
+    payload: Mapping[str, Any]
+    created_at: datetime
+    memory_ids: Sequence[int] | None
+
+    def changes(self) -> Iterator[Change]:
+        """What it tells of each revision, in order."""
+        kind = ChangeKind(self.kind)
+        if self.memory_ids is None:
+            yield self._change(self.revision, kind, self.memory_id, self.robot, self.payload)
+            return
+        first = self.revision - len(self.memory_ids) + 1
+        items = self.payload["items"] if kind is ChangeKind.ADDED else None
+        for place, memory_id in enumerate(self.memory_ids):
+            robot, payload = (self.robot, {}) if items is None else self._added(memory_id, items[place])
+            yield self._change(first + place, kind, memory_id, robot, payload)
+
+    def _change(
+        self, revision: int, kind: ChangeKind, memory_id: int | None, robot: str | None, payload: Mapping[str, Any]
+    ) -> Change:
+        return Change(revision, kind, self.epoch, memory_id, robot, payload, self.created_at)
+
+    def _added(self, memory_id: int, item: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+        if "erased" in item:
+            return self.robot, {"id": memory_id, "erased": True}
+        originator = item.get("originator") or self.robot
+        placed = item["tokens"] <= self.payload["room"]
+        return originator, told_of(memory_id, item, originator, self.created_at, placed=placed)
+
+
+def changes_of_rows(rows: Iterable[Sequence[Any]], after: int, limit: int) -> list[Change]:
+    """The changes of rows as ``READ`` gives them, in order: those of the ``limit`` revisions after ``after``."""
+    return [c for row in rows for c in Row(*row).changes() if after < c.revision <= after + limit]
+
+
+def told_of(
+    memory_id: int, item: Mapping[str, Any], originator: str | None, at: datetime, *, placed: bool
+) -> dict[str, Any]:
+    """What is told of a memory that was new at ``at``, made of an item of ``remember_batch``: SQL's ``added_json``."""
+    created = at.astimezone(UTC).isoformat()
+    scope = (text.partition("=") for text in item.get("scope") or ())
+    expires = item.get("expires_at")
+    return {
+        "id": memory_id,
+        "content": item["content"],
+        "originator": originator,
+        "tokens": item["tokens"],
+        "tags": item.get("tags") or [],
+        "metadata": item.get("metadata") or {},
+        "created_at": created,
+        "remembered_at": created,
+        "remember_count": 1,
+        "forgotten_at": None,
+        "in_working_memory": placed,
+        "keeper": originator if placed else None,
+        "access_count": 0,
+        "last_accessed_at": created if placed else None,
+        "scope": {key: value for key, _, value in scope},
+        "version": 1,
+        "expires_at": expires and datetime.fromisoformat(expires).astimezone(UTC).isoformat(),
+        "pinned": False,
+    }

@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 JsonObject = dict[str, Any]
 RETRY_SECONDS = 1.0
 BUG_RETRY_SECONDS = 10.0
+# A look asks Postgres and the API server, each with limits of its own; one that takes longer hangs.
+LIMIT_SECONDS = 120.0
 COALESCE_SECONDS = 0.1
 """How long further news of children and of memory is waited for; news of pods is acted on at once."""
 
@@ -115,7 +117,20 @@ class GroupController:
                 await self.wakeup.sleep()
                 try:
                     with RECONCILES.time():
-                        await self._reconcile()
+                        async with asyncio.timeout(LIMIT_SECONDS):
+                            await self._reconcile()
+                except TimeoutError:
+                    FAILURES.labels(error="TimeoutError").inc()
+                    log.warning("reconcile took too long and is begun anew", group=str(self.ref), seconds=LIMIT_SECONDS)
+                    self.wakeup.call(RETRY_SECONDS)
+                except asyncio.CancelledError:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    # a library's own cancellation that got out of it: nobody asked this task to end
+                    FAILURES.labels(error="CancelledError").inc()
+                    log.exception("reconcile was broken off", group=str(self.ref))
+                    self.wakeup.call(RETRY_SECONDS)
                 except (ApiError, RobotGroupsError) as error:
                     FAILURES.labels(error=type(error).__name__).inc()
                     log.warning("reconcile failed", group=str(self.ref), error=str(error))

@@ -114,6 +114,9 @@ class Operator:
             log.info("group is gone", group=str(ref))
             self._sweep.call(COALESCE_SECONDS)
             entry = None
+        elif entry and entry[1].done():
+            log.error("a group's controller had ended and is started again", group=str(ref))
+            entry = None
         if uid is not None and entry is None:
             controller = GroupController(self._shared, ref, uid)
             self._controllers[ref] = (controller, self._tasks.create_task(controller.run(), name=f"group {ref}"))

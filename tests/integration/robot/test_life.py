@@ -1,5 +1,6 @@
 """What a robot's process lives through: signals, death, and Postgres going away."""
 
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -118,6 +119,7 @@ async def test_a_dead_mans_return_promotes_the_other(group: Group) -> None:
         taken.bind(("127.0.0.1", 0))
         running["primary"].settings["ROBOTGROUPS_DOORBELL_PORT"] = str(taken.getsockname()[1])
         taken.listen()
+        await running.store.ensure_group(KEY, replace(SETTINGS, lease_ms=30_000))  # and so is any lease
         await running.start("primary", "standby")
         await _dead_mans_return(running)
 
@@ -246,6 +248,7 @@ async def test_a_port_that_is_taken_is_said_and_ends_the_process(group: Group) -
 
 
 async def test_without_any_active_robot_in_reach_a_write_is_503_with_retry_after(running: Group) -> None:
+    await running.store.ensure_group(KEY, replace(SETTINGS, failover_mode=FailoverMode.MANUAL))
     await running["primary"].kill()
     answer = await running["standby"].client.post("/v1/memories", json={"content": "nobody there"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -330,3 +333,16 @@ async def test_postgres_away_is_503_until_it_is_back_and_no_failover(
         assert (await group[name].client.post("/v1/memories", json={"content": f"after {name}"})).status_code == 201
     assert await group.contents() == ["after primary", "after standby", "before"]
     assert [r.process.poll() for r in group.robots.values() if r.process] == [None, None], "no robot restarted"
+
+
+async def test_a_robot_that_dies_while_postgres_crashes_is_replaced(own: tuple[PostgresServer, Group]) -> None:
+    """The crash forgets who was present; the standby finds after a lease that the active one does not come back."""
+    server, group = own
+    await group.start("primary", "standby")
+    server.stop("immediate")
+    await group["primary"].kill()
+    server.start()
+    await group.until_roles(primary="failed", standby="active")
+    (failover,) = await group.store.failovers(group.id)
+    assert (failover.source, failover.target, failover.detected_by) == ("primary", "standby", "standby")
+    assert re.fullmatch(r"it has not been seen for \d+\.\d s", failover.reason)

@@ -53,6 +53,9 @@ class Body(Protocol):
     def beaten(self, beat: Beat, applied: int) -> None:
         """A heartbeat has been answered."""
 
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase of a failover is over: ``promote``, from the suspicion to the promotion."""
+
     def gave_up(self, error: Exception) -> None:
         """The heart has stopped: its place is another one's, or nobody's; or by a bug."""
 
@@ -242,6 +245,8 @@ class Heart:
                     verdict.outcome,
                     f", {verdict.promoted} is active now" if verdict.promoted else "",
                 )
+            if outcome is Outcome.PROMOTED:
+                self._body.phase("promote", time.monotonic() - suspect.since)
             changed = changed or outcome in (Outcome.PROMOTED, Outcome.VACANT, Outcome.FAILED, Outcome.STALE)
         return changed
 

@@ -6,6 +6,7 @@ Whoever wants it newer calls ``catch_up``; many may at once. It never guesses: w
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,7 @@ class Replica:
         self._group_id = group_id
         self._session = session  # the feed is read here; the rest through the store's pool
         self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
+        self.roles_at = time.monotonic()  # when the cache got the roles that it has
         self._heard_to = 0  # the highest revision that was heard of; what is read ahead of its announcement is above
         self._own: set[int] = set()  # revisions that were taken in before their announcement came
         self._endpoints: dict[str, str] = {}
@@ -181,6 +183,8 @@ class Replica:
 
     def _apply(self, change: Change) -> None:
         self.cache.apply(change)
+        if change.kind is ChangeKind.ROLE:
+            self.roles_at = time.monotonic()
         if change.kind in {ChangeKind.ADDED, ChangeKind.RESTORED}:
             self._nodes_synced += 1
         elif change.kind is ChangeKind.EVICTED:

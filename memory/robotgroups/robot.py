@@ -59,6 +59,8 @@ class HostedRobot(Member):
 
     A store of its own is best opened as ``presence.application_name(incarnation)``: a failover ends its sessions too.
     ``keys`` are those of the group's models (None: the environment's); robots of one process share ``models`` instead.
+    ``on_phase(name, seconds)`` is called, in any thread, with what a failover took here: ``promote`` from its suspicion
+    to the promotion, ``first_write`` from the role event in its cache to its first acknowledged memory.
     ``doorbell``: where it listens for the robot that watches it (None: any port, where Postgres sees this process).
     """
 
@@ -75,6 +77,7 @@ class HostedRobot(Member):
         keys: ApiKeys | None = None,
         models: GroupModels | None = None,
         doorbell: DoorbellPlace | None = None,
+        on_phase: Callable[[str, float], None] | None = None,
     ) -> None:
         own = models or GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
         super().__init__(store, group_id, name, own)
@@ -87,6 +90,8 @@ class HostedRobot(Member):
         rejoins = on_replaced is OnReplaced.REJOIN
         identity = Identity(group_id, name, self.incarnation, endpoint, rejoins)
         self._heart = Heart(store.dsn, identity, self, doorbell)
+        self._on_phase = on_phase
+        self._first_written = 0  # the tenure under which it has remembered something
         self._leaving = False  # nobody hands over to it any more
         self._stopping = False
         self._served_from = 0  # the revision that its cache must have reached before it serves (M6)
@@ -226,6 +231,11 @@ class HostedRobot(Member):
         """A heartbeat has been answered."""
         self._post(self._beaten, beat, applied)
 
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase of a failover is over."""
+        if self._on_phase is not None:
+            self._on_phase(name, seconds)
+
     def gave_up(self, error: Exception) -> None:
         """It is not to come back."""
         self._post(self._end, error)
@@ -343,6 +353,9 @@ class HostedRobot(Member):
         return listener
 
     def _remembered(self, items: Sequence[Item]) -> None:
+        if self.tenure != self._first_written:
+            self._first_written = self.tenure
+            self.phase("first_write", time.monotonic() - self._replica.roles_at)
         self._background.remembered(tagged=any(item.tagged for item in items))
 
     def _claimant(self) -> Claimant | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from robotgroups.detection import Expired
@@ -24,12 +24,16 @@ LATER_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Who is to be declared failed, and why; ``heartbeat``: the counter that stood still, None after a ring."""
+    """Who is to be declared failed, and why; ``heartbeat``: the counter that stood still, None after a ring.
+
+    ``since``: when that was noticed (seconds, monotonic).
+    """
 
     robot: str
     incarnation: UUID
     heartbeat: int | None
     reason: str
+    since: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Suspects:
 
     def rang(self, peer: Peer, *, held: bool, now: float) -> None:
         """A doorbell fell silent that was ``held``, or else could not be reached: that is said once."""
-        suspect = Suspect(peer.name, peer.incarnation, None, "its doorbell fell silent")
+        suspect = Suspect(peer.name, peer.incarnation, None, "its doorbell fell silent", now)
         known = self._cases.get(peer.name)
         if known is None or known.suspect.incarnation != peer.incarnation:
             self._cases[peer.name] = _Case(suspect, now, FIRST_PAUSE_S, now + (RINGS_FOR_S if held else 0.0))
@@ -62,8 +66,9 @@ class Suspects:
         for name, lease in found.items():
             seen = "its heartbeat stood still" if lease.heartbeat > 0 else "it has not been seen"
             reason = f"{seen} for {lease.stood_still_s:.1f} s"
-            suspect = Suspect(name, lease.incarnation, lease.heartbeat, reason)
             known = self._cases.get(name)
+            since = known.suspect.since if known else now
+            suspect = Suspect(name, lease.incarnation, lease.heartbeat, reason, since)
             if known is None or known.suspect.heartbeat is None:
                 self._cases[name] = _Case(suspect, now, FIRST_PAUSE_S, math.inf)
             else:

@@ -100,6 +100,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.failover = Histogram(
+            "robotgroups_robot_failover_seconds",
+            "A failover's phases here: promote, from the suspicion of a dead robot to the promotion; first_write, "
+            "from the new role's being known to the first memory that was acknowledged",
+            ["phase"], buckets=_BUCKETS, registry=self.registry,
+        )  # fmt: skip
         self.registry.register(_RobotCollector(sample))
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -117,6 +123,10 @@ class Metrics:
         counter, histogram = series
         counter.inc()
         histogram.observe(seconds)
+
+    def observe_phase(self, phase: str, seconds: float) -> None:
+        """Takes in what a phase of a failover took here."""
+        self.failover.labels(phase).observe(seconds)
 
     def count_forwarded(self, outcome: str) -> None:
         """Counts one attempt to pass a request on: answered, refused or unreachable."""

@@ -194,9 +194,17 @@ def _halved(text: str, fits: Callable[[str], bool]) -> Iterator[str]:
     if len(text) <= 1 or fits(text):
         yield text
     else:
-        middle = len(text) // 2
+        middle = _middle(text)
         yield from _halved(text[:middle], fits)
         yield from _halved(text[middle:], fits)
+
+
+def _middle(text: str) -> int:
+    """Where to halve a text: behind the white space that is nearest before its middle, else behind the next one."""
+    middle = len(text) // 2
+    spaces = [found.end() for found in re.finditer(r"\s+", text) if found.end() < len(text)]
+    before = [end for end in spaces if end <= middle]
+    return before[-1] if before else spaces[0] if spaces else middle
 
 
 def _closes(line: str, marks: str) -> bool:

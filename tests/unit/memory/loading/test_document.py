@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from robotgroups import tokens
@@ -276,6 +276,7 @@ def numbered(text: str) -> str:
 
 @settings(max_examples=200, deadline=None)
 @given(markdown.map(numbered), st.integers(16, 60))
+@example(numbered("w\n\n# w w\n\n```\nw w w w w 'w' w w\n```"), 16)  # once cut within w9
 def test_no_chunk_is_too_long_and_no_word_is_lost(text: str, max_tokens: int) -> None:
     parsed = parse_document(text, max_tokens=max_tokens, count=tokens.count)
     assert parsed == parse_document(text, max_tokens=max_tokens, count=tokens.count)

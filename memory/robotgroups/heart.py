@@ -36,6 +36,7 @@ from robotgroups.suspects import Suspects
 # A robot tells soon, but not after every single change, how far its cache is.
 REPORT_EVERY_S = 0.05
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+_DECIDED = {Outcome.PROMOTED, Outcome.VACANT, Outcome.FAILED, Outcome.STALE}
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -161,30 +162,36 @@ class Heart:
         return self._withdrawn
 
     async def _run(self, session: PresenceSession) -> None:
+        ended: Exception | None = None
         try:
-            while True:
-                try:
-                    async with session:
-                        await self._hang_doorbell(session)
-                        await self._live(session)
-                except (MemoryUnavailableError, ReplacedError) as error:
-                    if self._stopping:
-                        return
-                    self._lost(error)
-                finally:
-                    self._answered.set()
-                    await self._watcher.watch(None)
-                if self._stopping:
-                    return
-                session = await self._return()
+            await self._persist(session)
         except RobotGroupsError as error:  # its place is another one's, or nobody's: it was told so, and gives up
-            self._body.gave_up(error)
+            ended = error
         except Exception as error:
             logger.exception("heart of %s", self._identity.robot)
-            self._body.gave_up(error)
+            ended = error
         finally:
             self.present = False
             await self._doorbell.close()
+        if ended is not None:
+            self._body.gave_up(ended)
+
+    async def _persist(self, session: PresenceSession) -> None:
+        """Live, and come back whenever the session is lost, until it is stopped."""
+        while True:
+            try:
+                async with session:
+                    await self._hang_doorbell(session)
+                    await self._live(session)
+            except (MemoryUnavailableError, ReplacedError) as error:
+                if not self._stopping:
+                    self._lost(error)
+            finally:
+                self._answered.set()
+                await self._watcher.watch(None)
+            if self._stopping:
+                return
+            session = await self._return()
 
     async def _live(self, session: PresenceSession) -> None:
         """Beat, watch and declare, until the session is lost or the place is taken. Raises ReplacedError."""
@@ -199,7 +206,9 @@ class Heart:
                 beat_at = now  # the ring has changed
             if now >= beat_at:
                 await self._beat(session)
-                beat_at = min(self.renewed_at + self._heartbeat_s, max(self._leases.next_expiry, now + REPORT_EVERY_S))
+                beat_at = self.renewed_at + self._heartbeat_s
+                if now < self._leases.next_expiry < beat_at:
+                    beat_at = self._leases.next_expiry  # to look exactly when a lease is over
                 continue
             self._news.clear()
             if self._reportable:
@@ -226,7 +235,7 @@ class Heart:
         await self._watcher.watch(neighbour(me, beat.peers))
 
     async def _declare(self, session: PresenceSession, now: float) -> bool:
-        """Declare those that are due; whether somebody's role has changed by it."""
+        """Declare those that are due; whether the others are to be asked for anew, by a beat."""
         changed = False
         for suspect in self._suspects.due(now):
             try:
@@ -236,7 +245,7 @@ class Heart:
                 verdict, outcome = None, Outcome.STALE
             retry_s = verdict.retry_ms / 1000 if verdict and verdict.retry_ms is not None else None
             self._suspects.answered(suspect, outcome, time.monotonic(), retry_s=retry_s)
-            if verdict is not None and outcome in (Outcome.PROMOTED, Outcome.VACANT, Outcome.FAILED):
+            if verdict is not None and outcome in _DECIDED - {Outcome.STALE}:
                 logger.info(
                     "%s: declared %s failed (%s): %s%s",
                     self._identity.robot,
@@ -247,7 +256,8 @@ class Heart:
                 )
             if outcome is Outcome.PROMOTED:
                 self._body.phase("promote", time.monotonic() - suspect.since)
-            changed = changed or outcome in (Outcome.PROMOTED, Outcome.VACANT, Outcome.FAILED, Outcome.STALE)
+            beats_on = outcome is Outcome.ALIVE and suspect.heartbeat is not None
+            changed = changed or beats_on or outcome in _DECIDED
         return changed
 
     def _rang(self, peer: Peer, held: bool) -> None:

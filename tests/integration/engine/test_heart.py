@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import psycopg
 import pytest
 from robot_process import until
 
@@ -105,3 +106,25 @@ async def test_a_start_that_fails_leaves_no_presence(group: Group) -> None:
         await robot.start()
     assert await group.sql("SELECT robot FROM robotgroups.presence") == []
     assert not robot.registered
+
+
+async def test_a_database_that_stands_still_for_longer_than_a_lease_is_nobodys_death(group: Group) -> None:
+    """Everybody's heartbeat waits; who cannot read the others' has seen nothing stand still. They fence themselves."""
+    a, b = await group.host("a"), await group.host("b")
+    async with await psycopg.AsyncConnection.connect(group.admin_dsn) as slow:
+        await slow.execute("LOCK TABLE robotgroups.presence IN ACCESS EXCLUSIVE MODE")
+
+        async def fenced() -> bool:
+            now = time.monotonic()
+            return min(a.heartbeat_age(now), b.heartbeat_age(now)) > 2 and not a.serving(now).ok
+
+        await until(fenced, "both have not beaten for longer than a lease")
+    assert a.serving(time.monotonic()).reason.startswith("its heartbeat was last renewed")
+
+    async def serving() -> bool:
+        now = time.monotonic()
+        return a.serving(now).ok and b.serving(now).ok
+
+    await until(serving, "they go on")
+    assert (a.role, b.role) == ("active", "passive")
+    assert await group.writer.failovers(group.id) == []

@@ -61,6 +61,8 @@ def server(**settings: str) -> Iterator[Server]:
     ``settings`` override ``SETTINGS``.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    # asyncio turns Ctrl-C into a cancellation, which before Python 3.12 what psycopg waits by can swallow
+    signal.signal(signal.SIGINT, _interrupted)
     running = PostgresServer(VERSION)
     try:
         running.initdb()
@@ -71,6 +73,10 @@ def server(**settings: str) -> Iterator[Server]:
         yield Server(running)
     finally:
         running.destroy()
+
+
+def _interrupted(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _terminated(number: int, _: FrameType | None) -> NoReturn:

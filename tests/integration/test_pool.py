@@ -17,7 +17,7 @@ async def test_many_lost_connections_cost_no_more_than_one(dsn: str, admin_dsn: 
     async with await Store.open(dsn, max_size=SIZE, application_name=MINE, pool_timeout_s=2) as store:
 
         async def hold() -> None:
-            await store._value("SELECT count(*) FROM pg_sleep(0.5)")
+            await store._value("SELECT count(*) FROM pg_sleep(0.2)")
 
         async with anyio.create_task_group() as tasks:
             for _ in range(4 * SIZE):

@@ -19,6 +19,9 @@ WRONG = [
     ("heartbeat_ms", "-500", "-500"),
     ("lease_ms", "1499", "1499"),
     ("lease_ms", "0", "0"),
+    ("failover_delay_ms", "-1", "-1"),
+    ("failover_cooldown_ms", "-1", "-1"),
+    ("failback", "'preferred'", '"preferred"'),
     ("active_target", "-1", "-1"),
     ("eviction", "'random'", '"random"'),
     ("expire_after_s", "0", "0"),
@@ -30,6 +33,8 @@ LEAST = {
     "max_tokens": 1,
     "heartbeat_ms": 10,
     "lease_ms": 1500,
+    "failover_delay_ms": 0,
+    "failover_cooldown_ms": 0,
     "active_target": 0,
     "expire_after_s": 1,
     "keep_memories": 1,
@@ -74,6 +79,7 @@ async def test_what_is_just_allowed_is_allowed(group: Group) -> None:
     for column, values in {
         "retention": ("Retain", "Delete"),
         "failover_mode": ("Automatic", "Manual"),
+        "failback": ("Never", "Preferred"),
         "eviction": ("balanced", "lru", "lfu", "fifo"),
     }.items():
         for word in values:

@@ -75,7 +75,7 @@ def server(**settings: str) -> Iterator[Server]:
         running.destroy()
 
 
-def _interrupted(number: int, _: FrameType | None) -> NoReturn:
+def _interrupted(_number: int, _: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 

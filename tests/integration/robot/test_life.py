@@ -71,6 +71,48 @@ async def test_sigterm_hands_over_and_no_request_fails(group: Group) -> None:
     assert [e for e in logged if e in ("signal", "handed over", "stopped")] == ["signal", "handed over", "stopped"]
 
 
+async def test_no_request_fails_by_switchovers(group: Group) -> None:
+    """Three of them, back and forth, while both robots are written to as fast as they answer: every answer is 201."""
+    await group.start("primary", "standby")
+    acknowledged: dict[int, str] = {}
+    refused: list[str] = []
+    over = anyio.Event()
+
+    async def write(robot: RobotProcess, label: str) -> None:
+        number = 0
+        while not over.is_set():
+            content = f"{label} {number}"
+            number += 1
+            answer = await robot.client.post("/v1/memories", json={"content": content})
+            if answer.status_code == 201:
+                acknowledged[answer.json()["id"]] = content
+            else:
+                refused.append(f"{content}: {answer.text}")
+
+    async def more() -> None:
+        enough = len(acknowledged) + 20
+        with anyio.fail_after(20):
+            while len(acknowledged) < enough:
+                await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as tasks:
+        for i in range(3):
+            for name in ("primary", "standby"):
+                tasks.start_soon(write, group[name], f"{name}-{i}")
+        for target in ("standby", "primary", "standby"):
+            await more()
+            answer = await group["primary"].client.post("/v1/switchover", json={"to": target})
+            assert (answer.status_code, answer.json().get("promoted")) == (200, target), answer.text
+        await more()
+        over.set()
+    assert refused == []
+    assert await group.contents() == sorted(acknowledged.values())
+    assert await group.roles() == {"primary": "passive", "standby": "active"}
+    assert [(f.kind, f.target) for f in await group.store.failovers(group.id)] == [
+        ("switchover", "standby"), ("switchover", "primary"), ("switchover", "standby"),
+    ]  # fmt: skip
+
+
 async def test_draining_says_so_and_still_serves(running: Group) -> None:
     primary = running["primary"]
     await primary.kill()

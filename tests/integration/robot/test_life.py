@@ -113,6 +113,29 @@ async def test_no_request_fails_by_switchovers(group: Group) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("asked", ["primary", "standby"])
+async def test_a_write_that_a_switchover_overtakes_is_carried_out_by_the_other(running: Group, asked: str) -> None:
+    """It waits in Postgres, under the old tenure, for the transaction that ends that tenure."""
+    answers: list[httpx.Response] = []
+
+    async def write() -> None:
+        answers.append(await running[asked].client.post("/v1/memories", json={"content": "overtaken"}))
+
+    waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    async with await psycopg.AsyncConnection.connect(running.store.dsn) as connection:
+        await connection.execute("SELECT robotgroups.switchover(%s, NULL, NULL, 'test')", (running.id,))
+
+        async def waits() -> bool:
+            return await (await connection.execute(waiting)).fetchone() == (True,)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            await until(waits, "a write waits")
+            await connection.commit()
+    assert (answers[0].status_code, answers[0].headers["x-robotgroups-robot"]) == (201, "standby"), answers[0].text
+    assert await running.contents() == ["overtaken"]
+
+
 async def test_draining_says_so_and_still_serves(running: Group) -> None:
     primary = running["primary"]
     await primary.kill()

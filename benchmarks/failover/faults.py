@@ -42,7 +42,7 @@ def planned(scene: Scene, robot: str, _: Victim) -> Callable[[], object]:
     def ask() -> None:
         with Client(url, token) as client:
             try:
-                client.failover(robot)
+                client.switchover(source=robot)
             except RobotGroupsError as error:
                 raise ClusterError(f"the switchover was refused: {error}") from error
 

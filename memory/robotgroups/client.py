@@ -25,7 +25,7 @@ from robotgroups.draft import Draft
 from robotgroups.erasing import Erasure
 from robotgroups.errors import ArgumentError
 from robotgroups.limits import check_scope, check_time
-from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised
+from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised, SwitchoverResult
 from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
 from robotgroups.service import DEADLINE_S, Service, error_of
@@ -37,7 +37,7 @@ REOPEN_PAUSE_S = 0.1
 # What one request may carry: as many memories as the service takes at once, and of its 1 MiB what leaves some room.
 BATCH_MEMORIES, BATCH_BYTES, BATCH_IDS = 256, 900_000, 1000
 
-R = TypeVar("R", Remembered, Revised, Updated, FailoverResult)
+R = TypeVar("R", Remembered, Revised, Updated, FailoverResult, SwitchoverResult)
 logger = logging.getLogger(__name__)
 
 
@@ -301,6 +301,19 @@ class AsyncClient(ConnectionCalls):
 
         """
         return _read(FailoverResult, await self._service.ask_once("POST", "/v1/failover", json={"robot": robot}))
+
+    async def switchover(self, to: str | None = None, *, source: str | None = None) -> SwitchoverResult:
+        """Let ``to``, else the best passive robot, take over from ``source``, else from the first active one.
+
+        No request fails by it. Sent once, as a failover is.
+
+        Raises:
+            NoPassiveRobotError: nobody can take over, or ``to`` cannot yet.
+            ArgumentError: ``source`` is not active, ``to`` not passive, or the group is suspended.
+
+        """
+        answer = await self._service.ask_once("POST", "/v1/switchover", json={"robot": source, "to": to})
+        return _read(SwitchoverResult, answer)
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Change, None]:
         """Changes after a revision (None: from now on), without end and without gaps, over lost connections (M5).

@@ -306,6 +306,21 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         await self._catch_up()
         return done.promoted
 
+    async def switchover(self, to: str | None = None, *, source: str | None = None) -> str:
+        """Let ``to``, else the best passive robot, take over from ``source``, else from the first active one.
+
+        No request fails by it: the replaced robot is passive from then on. Returns who was promoted.
+
+        Raises:
+            NoPassiveRobotError, NotWarmError: nobody can take over, or ``to`` cannot yet.
+            NoActiveRobotError, ArgumentError.
+
+        """
+        await self._report()
+        done = await self._store.switchover(self._group_id, source, to, asked_by="sdk")
+        await self._catch_up()
+        return done.promoted
+
     # -- state -------------------------------------------------------------------------------------------------------
 
     async def group_status(self) -> GroupStatus:

@@ -38,6 +38,7 @@ __all__ = [
     "RobotStatus",
     "Role",
     "Snapshot",
+    "SwitchoverResult",
     "Verdict",
     "roles_from_json",
 ]
@@ -315,6 +316,16 @@ class FailoverResult:
 
     promoted: str
     failed: str
+    epoch: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchoverResult:
+    """A planned switchover on request: who was replaced by whom. The replaced one is passive, and serves as such."""
+
+    promoted: str
+    replaced: str
     epoch: int
     revision: int
 

@@ -31,6 +31,7 @@ from robotgroups.models import (
     RobotStatus,
     Role,
     Snapshot,
+    SwitchoverResult,
     Verdict,
     roles_from_json,
 )
@@ -84,6 +85,24 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         """
         row = await self._row("SELECT * FROM robotgroups.failover(%s, %s, %s)", (group_id, failed, detected_by))
         return FailoverResult(**row)
+
+    async def switchover(
+        self, group_id: int, source: str | None = None, target: str | None = None, *, asked_by: str
+    ) -> SwitchoverResult:
+        """Let ``target``, else the best passive robot, take over from ``source``, else from the first active one.
+
+        Nobody's connections end: the replaced robot is passive and passes on what reaches it.
+
+        Raises:
+            NoPassiveRobotError, NotWarmError: nobody can take over, or ``target`` cannot yet.
+            NoActiveRobotError: there is nobody to replace.
+            ArgumentError: ``source`` is not active, ``target`` not passive, or the group is suspended.
+
+        """
+        row = await self._row(
+            "SELECT * FROM robotgroups.switchover(%s, %s, %s, %s)", (group_id, source, target, asked_by)
+        )
+        return SwitchoverResult(**row)
 
     async def hand_over(
         self, group_id: int, robot: str, incarnation: UUID, reason: str, *, asked_by: str | None = None

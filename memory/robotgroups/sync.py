@@ -189,6 +189,10 @@ class RobotGroup(SyncVerbs, ConnectionFace):
         """Replace an active robot; returns who was promoted."""
         return self._loop.run(self._group.failover, failed)
 
+    def switchover(self, to: str | None = None, *, source: str | None = None) -> str:
+        """Let a passive robot take over without a failed request; returns who was promoted."""
+        return self._loop.run(self._group.switchover, to, source=source)
+
     # -- state -------------------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:

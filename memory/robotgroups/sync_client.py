@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from robotgroups.client import DEADLINE_S, AsyncClient
 from robotgroups.loop import Loop
-from robotgroups.models import Change, FailoverResult, Remembered, Revised
+from robotgroups.models import Change, FailoverResult, Remembered, Revised, SwitchoverResult
 from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
 from robotgroups.sync_relations import ConnectionFace
@@ -125,6 +125,10 @@ class Client(SyncVerbs, ConnectionFace):
     def failover(self, robot: str | None = None) -> FailoverResult:
         """Replace an active robot."""
         return self._loop.run(self._client.failover, robot)
+
+    def switchover(self, to: str | None = None, *, source: str | None = None) -> SwitchoverResult:
+        """Let a passive robot take over without a failed request."""
+        return self._loop.run(self._client.switchover, to, source=source)
 
     def events(self, after: int | None = None) -> Generator[Change, None, None]:
         """Changes after a revision (None: from now on), without end."""

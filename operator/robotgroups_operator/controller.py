@@ -35,6 +35,7 @@ from robotgroups_operator.rollout import admit
 from robotgroups_operator.rotation import left_behind, requested_rotation
 from robotgroups_operator.secret import SecretKeeper
 from robotgroups_operator.spec import SpecError, milliseconds, parse_spec
+from robotgroups_operator.switchover import Switchovers
 from robotgroups_operator.view import look_at, robot_views
 from robotgroups_operator.wakeup import Wakeup
 
@@ -83,6 +84,7 @@ class GroupController:
         self._departures = Departures()
         self._clock = FailoverClock()
         self._reporter = Reporter(shared.api, shared.database, ref)
+        self._switchovers = Switchovers(self._reporter)
         self._identity: Identity | None = None
         self._check = True
         self._applied = Applied()
@@ -157,6 +159,7 @@ class GroupController:
         pods = self._pods()
         if memory is not None and self.group_id is not None:
             memory = await self._answer_failures(group, memory, pods)
+            body, memory = await self._switch_over(body, group, memory)
         if not deleting:
             await self._put_back_children(body, group, memory)
         await self._tell(body, group, memory, problem or self._shared.database.problem)
@@ -225,9 +228,21 @@ class GroupController:
         )
         if retry is not None:
             self.wakeup.call(retry)
-        memory = await store.status(self.group_id)
+        return await self._follow_roles(group, self.group_id)
+
+    async def _switch_over(self, body: JsonObject, group: Group, memory: GroupStatus) -> tuple[JsonObject, GroupStatus]:
+        """Does what the annotation asks for. Returns the resource and the status after it."""
+        declared = {robot.name for robot in (*group.spec.active_robots, *group.spec.passive)}
+        body, moved = await self._switchovers.look(body, memory, declared, self._shared.database.store)
+        self._shared.cache.put(Kind.ROBOT_GROUP, body)
+        return body, await self._follow_roles(group, memory.id) if moved else memory
+
+    async def _follow_roles(self, group: Group, group_id: int) -> GroupStatus:
+        """Roles have moved: brings the labels up to date. Returns the status."""
+        memory = await self._shared.database.store.status(group_id)
         self._clock.look(memory, time.monotonic())
-        await self._applier.labels(group.identity.namespace, plan_labels(memory, self._pods(), suspects))
+        labels = plan_labels(memory, self._pods(), self._failures.suspects)
+        await self._applier.labels(group.identity.namespace, labels)
         self._clock.reached("relabel", time.monotonic())
         return memory
 

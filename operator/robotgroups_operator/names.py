@@ -14,6 +14,8 @@ LABEL_GENERATED = f"{DOMAIN}/generated"
 
 ANNOTATION_ROTATE = f"{DOMAIN}/rotate-credentials"
 """Of a RobotGroup: another text than before asks for a new login. Of its Secret: the text that it answers."""
+ANNOTATION_SWITCHOVER = f"{DOMAIN}/switchover"
+"""Of a RobotGroup: the robot that is to be active; another text than before asks for a switchover."""
 ANNOTATION_LOGIN = f"{DOMAIN}/login"
 """Of a pod: the number of the login that it was started with; none is the first."""
 FIRST_LOGIN = "1"

@@ -108,9 +108,15 @@ class Reporter:
         EPOCH.remove(*where)
         FAILOVERS.remove(*where)
 
-    async def tell(self, body: JsonObject, key: str, reason: str, message: str) -> None:
+    async def note_switchover(self, value: str | None) -> JsonObject:
+        """Writes what the annotation asked for that is done with, at once; returns the resource as written."""
+        patch = {"status": {"observedSwitchover": value}}
+        WRITES.labels(kind="RobotGroup", verb="status").inc()
+        return await self._api.patch(Kind.ROBOT_GROUP, self._ref.namespace, self._ref.name, patch, subresource="status")
+
+    async def tell(self, body: JsonObject, key: str, reason: str, message: str, *, warning: bool = False) -> None:
         """Posts an Event that is not of the feed; `key` names it."""
-        await self._post_event(body, key, reason, message, warning=False)
+        await self._post_event(body, key, reason, message, warning=warning)
 
     async def _post(self, body: JsonObject, notice: Notice) -> None:
         key = f"{notice.revision}-{notice.index}"

@@ -40,6 +40,7 @@ def compute_status(seen: Observation) -> dict[str, Any]:
         replicas=seen.generated,
         selector=seen.selector,
         observed_generation=seen.generation,
+        observed_switchover=seen.previous.get("observedSwitchover"),
         conditions=_conditions(seen),
     )
     result: dict[str, Any] = to_json(status)

@@ -114,6 +114,7 @@ class Status:
     replicas: int = 0
     selector: str = ""
     observed_generation: int = 0
+    observed_switchover: str | None = None
     conditions: tuple[Condition, ...] = ()
 
 

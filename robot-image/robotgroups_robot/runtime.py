@@ -11,7 +11,7 @@ import structlog
 
 from robotgroups import tokens
 from robotgroups.errors import HostedElsewhereError, RobotGroupsError
-from robotgroups.models import FailoverResult, GroupKey
+from robotgroups.models import FailoverResult, GroupKey, SwitchoverResult
 from robotgroups.presence import application_name
 from robotgroups.robot import HostedRobot
 from robotgroups.store import Store
@@ -232,3 +232,9 @@ class Runtime:
         if self._store is None:
             raise ProblemError(Problem(ProblemType.NOT_SERVING, self.waiting_for))
         return await self._store.failover(self._group_id, failed, detected_by=self.settings.robot)
+
+    async def switchover(self, source: str | None, target: str | None) -> SwitchoverResult:
+        """Switchover on request. Raises NoPassiveRobotError, NotWarmError, NoActiveRobotError, ArgumentError."""
+        if self._store is None:
+            raise ProblemError(Problem(ProblemType.NOT_SERVING, self.waiting_for))
+        return await self._store.switchover(self._group_id, source, target, asked_by=self.settings.robot)

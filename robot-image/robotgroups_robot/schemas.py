@@ -178,6 +178,24 @@ class FailoverBody(BaseModel):
     revision: int
 
 
+class SwitchoverRequest(BaseModel):
+    """Which active robot hands over, by default the first; and to which passive one, by default the best."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    robot: RobotName | None = None
+    to: RobotName | None = None
+
+
+class SwitchoverBody(BaseModel):
+    """Who took over from whom."""
+
+    promoted: str
+    replaced: str
+    epoch: int
+    revision: int
+
+
 class RobotBody(BaseModel):
     """The robot that answers."""
 

@@ -126,6 +126,24 @@ def failover(state: State, i: int | None) -> Step:
     return Step(state, "RG004") if heir is None else Step(after, str(heir), 1, 1)
 
 
+def switchover(state: State, source: int | None, target: int | None) -> Step:
+    """A person asks for it; the answer is who was promoted."""
+    if target is not None and state.robots[target].role == ACTIVE:
+        return Step(state, "RG012")
+    actives = [n for n, robot in enumerate(state.robots) if robot.role == ACTIVE and source in (None, n)]
+    if not actives:
+        return Step(state, "RG010" if source is None else "RG012")
+    heir = state.candidate() if target is None else target
+    if heir is None:
+        return Step(state, "RG004")
+    if state.robots[heir].role != PASSIVE:
+        return Step(state, "RG012")
+    if state.robots[heir].presence is not Presence.WARM:
+        return Step(state, "RG013")
+    replaced = Robot(PASSIVE, state.robots[actives[0]].presence)
+    return Step(state.put({actives[0]: replaced, heir: Robot(ACTIVE, Presence.WARM)}), str(heir), 1, 1)
+
+
 def promote(state: State, i: int) -> Step:
     """A person adds an active robot."""
     if state.robots[i].role != PASSIVE:
@@ -172,7 +190,10 @@ Event = tuple[str, Callable[[State], Step]]
 
 def events(state: State) -> list[Event]:
     """Everything that can happen in a state, as (name, model); the name's last word is the robot's number, or none."""
-    found: list[Event] = [("failover", partial(failover, i=None))]
+    found: list[Event] = [
+        ("failover", partial(failover, i=None)),
+        ("switch-from", partial(switchover, source=None, target=None)),
+    ]
     for i, robot in enumerate(state.robots):
         found += [
             (f"declare {i}", partial(declare, i=i, hung=False)),
@@ -180,6 +201,8 @@ def events(state: State) -> list[Event]:
             (f"register-same {i}", partial(register, i=i, same=True)),
             (f"hand-over {i}", partial(hand_over, i=i)),
             (f"failover {i}", partial(failover, i=i)),
+            (f"switch-from {i}", partial(switchover, source=i, target=None)),
+            (f"switch-to {i}", partial(switchover, source=None, target=i)),
             (f"promote {i}", partial(promote, i=i)),
             (f"demote {i}", partial(demote, i=i)),
             (f"withdraw {i}", partial(withdraw, i=i)),

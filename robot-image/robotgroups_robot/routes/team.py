@@ -1,4 +1,4 @@
-"""The group: its status, its change feed, and failover on request."""
+"""The group: its status, its change feed, and failover and switchover on request."""
 
 import time
 from collections.abc import AsyncIterator
@@ -85,3 +85,15 @@ async def failover(runtime: RuntimeDep, body: schemas.FailoverRequest | None = N
     """
     done = await runtime.failover(body.robot if body else None)
     return schemas.FailoverBody(promoted=done.promoted, failed=done.failed, epoch=done.epoch, revision=done.revision)
+
+
+@router.post("/switchover", response_model=schemas.SwitchoverBody, responses=answers_with(409))
+async def switchover(runtime: RuntimeDep, body: schemas.SwitchoverRequest | None = None) -> schemas.SwitchoverBody:
+    """Let a warm passive robot take over from an active one. No request fails: the replaced one passes on what it gets.
+
+    It concerns the group: a token that is limited to a scope is refused.
+    """
+    done = await runtime.switchover(body.robot if body else None, body.to if body else None)
+    return schemas.SwitchoverBody(
+        promoted=done.promoted, replaced=done.replaced, epoch=done.epoch, revision=done.revision
+    )

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,7 +27,18 @@ NAMES = "abc"
 LIMIT_S = 20
 ROBOTS = st.integers(0, len(NAMES) - 1)
 OTHER = st.one_of(st.none(), ROBOTS)
-VERBS = ("declare", "declare-hung", "register-new", "hand-over", "failover", "promote", "demote", "withdraw")
+VERBS = (
+    "declare",
+    "declare-hung",
+    "register-new",
+    "hand-over",
+    "switch-from",
+    "failover",
+    "promote",
+    "demote",
+    "withdraw",
+)
+PLANNED = ("hand-over", "switch-from")
 VERB = st.sampled_from(VERBS + 3 * ("declare", "register-new"))
 MOSTLY = st.sampled_from([True, True, True, False])
 # Nobody's lease ends, and nobody has a lease's time to come back: what clocks decide is tested elsewhere.
@@ -141,6 +153,7 @@ class Interleavings(RuleBasedStateMachine):
             "register-new": f"SELECT role FROM robotgroups.register({self.group}, {name}, '{new}', '', true, true)",
             "hand-over": f"SELECT coalesce(robotgroups.hand_over({self.group}, {name}, {own}, ''), 'nobody')",
             "failover": f"SELECT promoted FROM robotgroups.failover({self.group}, {name}, 'test')",
+            "switch-from": f"SELECT promoted FROM robotgroups.switchover({self.group}, {name}, NULL, 'test')",
             "promote": f"SELECT 'done' FROM robotgroups.promote({self.group}, {name})",
             "demote": f"SELECT 'done' FROM robotgroups.demote({self.group}, {name})",
             "withdraw": f"SELECT robotgroups.withdraw({self.group}, {name}, {own})::text",
@@ -164,7 +177,11 @@ class Interleavings(RuleBasedStateMachine):
         if act.verb == "register-new":
             return role_model.register(self.state, i, same=False)
         known = {"hand-over": role_model.hand_over, "failover": role_model.failover, "promote": role_model.promote}
-        known |= {"demote": role_model.demote, "withdraw": role_model.withdraw}
+        known |= {
+            "switch-from": partial(role_model.switchover, target=None),
+            "demote": role_model.demote,
+            "withdraw": role_model.withdraw,
+        }
         return known[act.verb](self.state, i)
 
     def committed(self, act: Act) -> None:
@@ -182,7 +199,7 @@ class Interleavings(RuleBasedStateMachine):
         expected = NAMES[int(step.answer)] if step.answer.isdecimal() else step.answer
         assert answer == expected, f"{act.verb} {act.robot} in {self.state}"
         for i, (before, after) in enumerate(zip(self.state.robots, step.state.robots, strict=True)):
-            self.lost[i] += act.verb != "hand-over" and before.role == ACTIVE and after.role != ACTIVE
+            self.lost[i] += act.verb not in PLANNED and before.role == ACTIVE and after.role != ACTIVE
         if act.verb == "withdraw" and answer == "true":
             self.just_left.add(act.robot)
         elif act.verb == "register-new":

@@ -29,6 +29,8 @@ STATEMENTS = {
     "register-same": "SELECT role FROM robotgroups.register({g}, {name}, {own}, '', true, true)",
     "hand-over": "SELECT coalesce(robotgroups.hand_over({g}, {name}, {own}, 'stops'), 'nobody')",
     "failover": "SELECT promoted FROM robotgroups.failover({g}, {name}, 'test')",
+    "switch-from": "SELECT promoted FROM robotgroups.switchover({g}, {name}, NULL, 'test')",
+    "switch-to": "SELECT promoted FROM robotgroups.switchover({g}, NULL, {name}, 'test')",
     "promote": "SELECT 'done' FROM robotgroups.promote({g}, {name})",
     "demote": "SELECT 'done' FROM robotgroups.demote({g}, {name})",
     "withdraw": "SELECT robotgroups.withdraw({g}, {name}, {own})::text",
@@ -190,13 +192,15 @@ def check_all(bench: Bench, cases: Iterator[tuple[State, Event]]) -> int:
 def test_every_event_in_every_state_of_small_groups(connection: Connection, size: int) -> None:
     kinds = list(itertools.product(KINDS, repeat=size))
     cases = of(tuple(STATEMENTS), itertools.chain(full(kinds), vacant(kinds)))
-    assert check_all(Bench(connection, size), cases) == {1: 103, 2: 2649}[size]
+    assert check_all(Bench(connection, size), cases) == {1: 130, 2: 3254}[size]
 
 
 def test_every_failure_and_every_return_in_every_state_of_three(connection: Connection) -> None:
     """What two cannot show: another standby, another active robot."""
-    cases = of(("declare", "declare-hung", "register-new", "hand-over"), full(itertools.product(KINDS, repeat=3)))
-    assert check_all(Bench(connection, 3), cases) == 7533
+    cases = of(
+        ("declare", "declare-hung", "register-new", "hand-over", "switch-to"), full(itertools.product(KINDS, repeat=3))
+    )
+    assert check_all(Bench(connection, 3), cases) == 9720
 
 
 def test_every_vacancy_of_three(connection: Connection) -> None:

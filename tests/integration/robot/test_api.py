@@ -167,6 +167,45 @@ async def test_failover_without_a_passive_robot_is_409(group: Group) -> None:
     assert unknown.status_code == 422
 
 
+async def test_switchover_on_request(group: Group) -> None:
+    await group.start("primary", "standby")
+    answer = await group["standby"].client.post("/v1/switchover")
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["promoted"], answer.json()["replaced"]) == ("standby", "primary")
+    assert await group.roles() == {"primary": "passive", "standby": "active"}
+    assert answer.json()["epoch"] == (await group.store.status(group.id)).epoch
+    written = await group["primary"].client.post("/v1/memories", json={"content": "after it"})
+    assert (written.status_code, written.headers["x-robotgroups-robot"]) == (201, "standby")
+    back = await group["primary"].client.post("/v1/switchover", json={"robot": "standby", "to": "primary"})
+    assert (back.status_code, back.json()["promoted"]) == (200, "primary")
+    rows = await group.store.failovers(group.id)
+    assert [(row.kind, row.source, row.target, row.detected_by) for row in rows] == [
+        ("switchover", "standby", "primary", "primary"),
+        ("switchover", "primary", "standby", "standby"),
+    ]
+
+
+async def test_a_switchover_that_cannot_be_is_a_problem(group: Group) -> None:
+    await group.start("primary", "standby")
+    client = group["primary"].client
+
+    async def ask(**body: str) -> tuple[int, str, str]:
+        answer = await client.post("/v1/switchover", json=body)
+        told = answer.json()
+        return answer.status_code, told["type"].removeprefix("urn:robotgroups:problem:"), told["detail"]
+
+    words = "primary is active already: there is nothing to switch over"
+    assert await ask(to="primary") == (422, "invalid-request", words)
+    assert await ask(robot="standby") == (422, "invalid-request", "standby is not an active member")
+    assert await ask(to="nobody") == (422, "invalid-request", "nobody is not a passive member")
+    assert (await ask(whom="standby"))[:2] == (422, "invalid-request")
+    await group["standby"].kill()
+    await group.until_roles(standby="failed")
+    words = "no warm passive robot can take over from primary"
+    assert await ask() == (409, "no-passive-robot", words)
+    assert await group.roles() == {"primary": "active", "standby": "failed"}
+
+
 async def test_refusals_over_the_wire(running: Group) -> None:
     client = running["standby"].client
     assert (await client.get("/v1/status", headers={"Authorization": "Bearer wrong"})).status_code == 401

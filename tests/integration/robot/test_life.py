@@ -71,6 +71,71 @@ async def test_sigterm_hands_over_and_no_request_fails(group: Group) -> None:
     assert [e for e in logged if e in ("signal", "handed over", "stopped")] == ["signal", "handed over", "stopped"]
 
 
+async def test_no_request_fails_by_switchovers(group: Group) -> None:
+    """Three of them, back and forth, while both robots are written to as fast as they answer: every answer is 201."""
+    await group.start("primary", "standby")
+    acknowledged: dict[int, str] = {}
+    refused: list[str] = []
+    over = anyio.Event()
+
+    async def write(robot: RobotProcess, label: str) -> None:
+        number = 0
+        while not over.is_set():
+            content = f"{label} {number}"
+            number += 1
+            answer = await robot.client.post("/v1/memories", json={"content": content})
+            if answer.status_code == 201:
+                acknowledged[answer.json()["id"]] = content
+            else:
+                refused.append(f"{content}: {answer.text}")
+
+    async def more() -> None:
+        enough = len(acknowledged) + 20
+        with anyio.fail_after(20):
+            while len(acknowledged) < enough:
+                await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as tasks:
+        for i in range(3):
+            for name in ("primary", "standby"):
+                tasks.start_soon(write, group[name], f"{name}-{i}")
+        for target in ("standby", "primary", "standby"):
+            await more()
+            answer = await group["primary"].client.post("/v1/switchover", json={"to": target})
+            assert (answer.status_code, answer.json().get("promoted")) == (200, target), answer.text
+        await more()
+        over.set()
+    assert refused == []
+    assert await group.contents() == sorted(acknowledged.values())
+    assert await group.roles() == {"primary": "passive", "standby": "active"}
+    assert [(f.kind, f.target) for f in await group.store.failovers(group.id)] == [
+        ("switchover", "standby"), ("switchover", "primary"), ("switchover", "standby"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ["primary", "standby"])
+async def test_a_write_that_a_switchover_overtakes_is_carried_out_by_the_other(running: Group, asked: str) -> None:
+    """It waits in Postgres, under the old tenure, for the transaction that ends that tenure."""
+    answers: list[httpx.Response] = []
+
+    async def write() -> None:
+        answers.append(await running[asked].client.post("/v1/memories", json={"content": "overtaken"}))
+
+    waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    async with await psycopg.AsyncConnection.connect(running.store.dsn) as connection:
+        await connection.execute("SELECT robotgroups.switchover(%s, NULL, NULL, 'test')", (running.id,))
+
+        async def waits() -> bool:
+            return await (await connection.execute(waiting)).fetchone() == (True,)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            await until(waits, "a write waits")
+            await connection.commit()
+    assert (answers[0].status_code, answers[0].headers["x-robotgroups-robot"]) == (201, "standby"), answers[0].text
+    assert await running.contents() == ["overtaken"]
+
+
 async def test_draining_says_so_and_still_serves(running: Group) -> None:
     primary = running["primary"]
     await primary.kill()

@@ -199,7 +199,8 @@ async def test_nothing_is_erased_because_nothing_was_said(case: Case) -> None:
 
 async def test_what_concerns_all_is_refused(case: Case) -> None:
     before = await case.others()
-    for method, path in (("DELETE", "/v1/working-memory"), ("GET", "/v1/events"), ("POST", "/v1/failover")):
+    moves = (("POST", "/v1/failover"), ("POST", "/v1/switchover"))
+    for method, path in (("DELETE", "/v1/working-memory"), ("GET", "/v1/events"), *moves):
         assert is_problem(await case.ann.request(method, path), 403, "not-permitted")
     headers = {"X-RobotGroups-Forwarded": "standby"}
     assert is_problem(await case.ann.delete("/v1/working-memory", headers=headers), 403, "not-permitted")

@@ -90,6 +90,10 @@ async def test_every_call_against_a_real_service(served: Served) -> None:
             await client.recall("x", strategy="vector")
         with pytest.raises(ArgumentError, match="content"):
             await client.remember(" ")
+        assert (await client.switchover("standby", source="primary")).replaced == "primary"
+        assert (await client.switchover()).promoted == "primary"
+        with pytest.raises(ArgumentError, match="primary is active already"):
+            await client.switchover("primary")
         assert (await client.failover("primary")).promoted == "standby"
     async with AsyncClient(served.url, "wrong", deadline=5) as client:
         with pytest.raises(NotPermittedError):
@@ -159,6 +163,8 @@ async def test_the_synchronous_client(served: Served) -> None:
             assert client.forget(ids[0]).id == client.restore(ids[0]).id == ids[0]
             assert client.status()["working_memory_nodes"] == 3
             assert client.clear_working_memory() == 3
+            assert client.switchover("standby").promoted == "standby"
+            assert client.switchover(source="standby").promoted == "primary"
             assert client.failover().promoted == "standby"
             return ids
 

@@ -185,6 +185,19 @@ def test_failover_of_who_is_not_active_is_refused(group: RobotGroup) -> None:
     assert group.active == ["support-primary"]
 
 
+def test_switchover_keeps_the_replaced_one_as_a_standby(group: RobotGroup) -> None:
+    group.remember("Customer account #12345")
+    assert group.switchover() == "support-standby"
+    status = group.status()
+    assert (status["active"], status["passive"], status["failed"]) == (["support-standby"], ["support-primary"], [])
+    assert [m.content for m in group.recall("customer")] == ["Customer account #12345"]
+    group.remember("by the promoted one")
+    assert group.working_memory()[-1].originator == "support-standby"
+    assert group.switchover("support-primary", source="support-standby") == "support-primary"
+    with pytest.raises(ArgumentError, match="support-primary is active already"):
+        group.switchover("support-primary")
+
+
 def test_members_come_and_go(group: RobotGroup) -> None:
     group.remember("known before the joining")
     group.add_active("support-secondary")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from robotgroups import NewMemory, errors
 from robotgroups.client import AsyncClient, batches
-from robotgroups.models import Change, ChangeKind, FailoverResult, Remembered, Revised
+from robotgroups.models import Change, ChangeKind, FailoverResult, Remembered, Revised, SwitchoverResult
 from robotgroups.sync import Client
 from robotgroups.updating import Updated
 
@@ -230,6 +230,19 @@ async def test_failover_is_sent_once() -> None:
     service = Service(httpx.Response(200, json={"promoted": "b", "failed": "a", "epoch": 3, "revision": 9}))
     async with service.client() as client:
         assert await client.failover() == FailoverResult(promoted="b", failed="a", epoch=3, revision=9)
+
+
+async def test_switchover_is_sent_once_and_says_from_whom_to_whom() -> None:
+    service = Service(httpx.ReadError("lost"))
+    async with service.client() as client:
+        with pytest.raises(errors.MemoryUnavailableError, match="lost"):
+            await client.switchover()
+    assert len(service.asked) == 1
+    service = Service(httpx.Response(200, json={"promoted": "b", "replaced": "a", "epoch": 3, "revision": 9}))
+    async with service.client() as client:
+        done = await client.switchover("b", source="a")
+    assert done == SwitchoverResult(promoted="b", replaced="a", epoch=3, revision=9)
+    assert json.loads(service.asked[0].content) == {"robot": "a", "to": "b"}
 
 
 async def test_recall_sends_what_it_filters_by_and_reads_memories() -> None:

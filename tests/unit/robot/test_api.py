@@ -38,6 +38,7 @@ ROUTES = [
     ("DELETE", "/v1/memories/1"),
     ("POST", "/v1/memories/1/restore"),
     ("POST", "/v1/failover"),
+    ("POST", "/v1/switchover"),
 ]
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/memories"): {"content": "x"},

@@ -88,12 +88,12 @@ def test_operator_killed_and_back(stage: Stage, group: Group, client: GroupClien
     stage.scale_operator(0)
     assert client.call("remember", content="remembered without an operator")["created"]
     stage.kill(group, "primary")
-    wait_until("the dead man's return", 60, lambda: client.call("status")["passive"] == ["primary"], every=0.3)
+    wait_until("the dead one is back", 60, lambda: client.call("status")["passive"] == ["primary"], every=0.3)
     stage.scale_operator(1)
     status = group.wait("Ready again", lambda s: s["phase"] == "Ready" and s["active"] == ["standby"])
     assert _roles(status) == (["standby"], ["primary"], [])
     recorded = stage.failovers(group)[failovers:]
-    assert [(f["source"], f["target"], f["detected_by"]) for f in recorded] == [("primary", "standby", "primary")]
+    assert [(f["source"], f["target"], f["detected_by"]) for f in recorded] == [("primary", "standby", "standby")]
     (primary_uid, primary_restarts), standby = before["primary"], before["standby"]
     assert _pods(group) == {"primary": (primary_uid, primary_restarts + 1), "standby": standby}
 

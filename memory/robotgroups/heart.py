@@ -182,6 +182,7 @@ class Heart:
             try:
                 async with session:
                     await self._hang_doorbell(session)
+                    await session.rehearse_failover()
                     await self._live(session)
             except (MemoryUnavailableError, ReplacedError) as error:
                 if not self._stopping:
@@ -243,6 +244,7 @@ class Heart:
                 outcome = verdict.outcome if verdict else None
             except UnknownRobotError:  # it has just left the group
                 verdict, outcome = None, Outcome.STALE
+            logger.debug("%s holds %s to be dead: %s", self._identity.robot, suspect, verdict or outcome)
             retry_s = verdict.retry_ms / 1000 if verdict and verdict.retry_ms is not None else None
             self._suspects.answered(suspect, outcome, time.monotonic(), retry_s=retry_s)
             if verdict is not None and outcome in _DECIDED - {Outcome.STALE}:
@@ -261,6 +263,7 @@ class Heart:
         return changed
 
     def _rang(self, peer: Peer, held: bool) -> None:
+        logger.debug("%s: the doorbell of %s (held: %s)", self._identity.robot, peer, held)
         self._suspects.rang(peer, held=held, now=time.monotonic())
         self._wake()
 

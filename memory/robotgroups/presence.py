@@ -105,6 +105,11 @@ class PresenceSession:
             row = await cursor.fetchone()
             return bool(row and row[0])
 
+    async def rehearse_failover(self) -> None:
+        """Make this session ready to declare a robot failed at once; nothing comes of it."""
+        async with our_errors():
+            await self._connection.execute("SELECT robotgroups.rehearse_failover(%s)", (self._group_id,))
+
     async def beat(self, robot: str, *, applied: int, warm: bool) -> Beat:
         """Send one heartbeat with the revision that the cache has applied."""
         async with our_errors(), self._connection.cursor(row_factory=dict_row) as cursor:

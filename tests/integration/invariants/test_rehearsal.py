@@ -10,7 +10,8 @@ from .conftest import Group
 pytestmark = pytest.mark.anyio
 
 EVERYTHING = """
-SELECT (SELECT jsonb_agg(g ORDER BY g.id) FROM robotgroups.groups g), (SELECT jsonb_agg(r ORDER BY r.name) FROM robotgroups.robots r),
+SELECT (SELECT jsonb_agg(g ORDER BY g.id) FROM robotgroups.groups g),
+    (SELECT jsonb_agg(r ORDER BY r.name) FROM robotgroups.robots r),
     (SELECT jsonb_agg(p ORDER BY p.robot) FROM robotgroups.presence p), (SELECT count(*) FROM robotgroups.changes),
     (SELECT count(*) FROM robotgroups.failovers)
 """

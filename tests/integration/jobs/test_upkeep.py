@@ -179,6 +179,7 @@ async def test_one_at_a_time_does_it(group: Group) -> None:
         await other.execute("SELECT pg_advisory_lock(%s)", (upkeep.LOCK,))
         assert await upkeep.run_once(group.store) is None
         assert await indexes(group) == {}
+        await other.execute("SELECT pg_advisory_unlock(%s)", (upkeep.LOCK,))  # its end alone is noticed a moment later
     assert len(await indexes(group)) == 0
     assert await round_of(group) == {"build_indexes": 1}
 

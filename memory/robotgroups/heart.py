@@ -271,8 +271,7 @@ class Heart:
         """Register again, however long it takes. What another process took over is left to it."""
         pause = FIRST_PAUSE_S
         while True:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            pause = await rested(pause)
             try:
                 # Only the first registration may push another process aside: later, the other one is the newer.
                 return await self._register(replace=False, rejoin=self._identity.rejoin)
@@ -301,12 +300,10 @@ class Heart:
             try:
                 await self._doorbell.open(place)
             except OSError as error:
-                logger.warning("robot %s has no doorbell at %s port %d: %s", *self._place_of(place), error)
+                me = self._identity.robot
+                logger.warning("robot %s has no doorbell at %s port %d: %s", me, place.bind, place.port, error)
                 return
         await session.hang_doorbell(self._identity.robot, self._doorbell.address)
-
-    def _place_of(self, place: DoorbellPlace) -> tuple[str, str, int]:
-        return self._identity.robot, place.bind, place.port
 
     # -- small ones --------------------------------------------------------------------------------------------------
 
@@ -329,6 +326,12 @@ class Heart:
             logger.warning("robot %s: %s", self._identity.robot, error)
         self._noted = self.trouble = str(error)
         self.present = False
+
+
+async def rested(pause: float) -> float:
+    """Sleep before the next try, about ``pause`` seconds so that retries spread; returns the pause after that."""
+    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries
+    return min(2 * pause, LONGEST_PAUSE_S)
 
 
 async def _there(work: Coroutine[Any, Any, T]) -> T:

@@ -309,6 +309,11 @@ class Verdict:
     reason: str
     retry_ms: int | None = None
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Verdict:
+        """Read a row of the SQL function ``declare_failed``."""
+        return cls(**{**row, "outcome": Outcome(row["outcome"])})
+
 
 @dataclass(frozen=True, slots=True)
 class FailoverResult:

@@ -17,7 +17,7 @@ from psycopg import errors as pg
 from psycopg.rows import dict_row
 
 from robotgroups.connection import Connection, checked_dsn, our_errors, readable, refuse_pooler
-from robotgroups.models import Beat, Outcome, Peer, Registration, Role, Verdict
+from robotgroups.models import Beat, Peer, Registration, Role, Verdict
 from robotgroups.suspects import Suspect
 
 # What holds the group's row longer is no reason to keep the heartbeat waiting.
@@ -141,7 +141,7 @@ class PresenceSession:
                 return None
             row = await cursor.fetchone()
             assert row is not None
-            return Verdict(**row | {"outcome": Outcome(row["outcome"])})
+            return Verdict.from_row(row)
 
     async def withdraw(self, robot: str) -> bool:
         """End presence cleanly; the role stays."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
@@ -26,7 +25,7 @@ from robotgroups.embedding_chore import EmbeddingChore
 from robotgroups.errors import MemoryUnavailableError, UnknownGroupError
 from robotgroups.extraction_chore import ExtractionChore
 from robotgroups.group_models import GroupModels
-from robotgroups.heart import FIRST_PAUSE_S, LONGEST_PAUSE_S, Heart, Identity
+from robotgroups.heart import FIRST_PAUSE_S, Heart, Identity, rested
 from robotgroups.jobs import Claimant
 from robotgroups.listener import Listener
 from robotgroups.member import Member
@@ -310,8 +309,7 @@ class HostedRobot(Member):
     async def _listen_again(self) -> Listener:
         pause = FIRST_PAUSE_S
         while True:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            pause = await rested(pause)
             try:
                 listener = await self._listen()
             except MemoryUnavailableError:

@@ -25,7 +25,6 @@ from robotgroups.models import (
     GroupStatus,
     MembershipChange,
     Memory,
-    Outcome,
     Remembered,
     Revised,
     RobotStatus,
@@ -138,7 +137,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             "SELECT * FROM robotgroups.declare_failed(%s, %s, %s, %s, %s, %s)",
             (group_id, robot, incarnation, observed_heartbeat, reason, detected_by),
         )
-        return Verdict(**row | {"outcome": Outcome(row["outcome"])})
+        return Verdict.from_row(row)
 
     # -- memory ------------------------------------------------------------------------------------------------------
 

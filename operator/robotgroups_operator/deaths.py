@@ -67,11 +67,17 @@ def remember_hosts(known: Mapping[str, Host], status: GroupStatus, pods: Pods) -
         host = known.get(robot.name)
         if host is not None and host.incarnation == robot.incarnation:
             tied[robot.name] = host
-        elif robot.live and robot.incarnation is not None:
-            running = [pod for pod in pods.get(robot.name, ()) if pod.running and hosts(robot, pod)]
-            if len(running) == 1:
-                tied[robot.name] = Host(robot.incarnation, running[0].uid, running[0].container_id)
+        elif robot.incarnation is not None and (pod := pod_of(robot, pods)) is not None:
+            tied[robot.name] = Host(robot.incarnation, pod.uid, pod.container_id)
     return tied
+
+
+def pod_of(robot: RobotStatus, pods: Pods) -> RobotPod | None:
+    """The pod that a live robot runs in; None when that is not known."""
+    if not robot.live:
+        return None
+    running = [pod for pod in pods.get(robot.name, ()) if pod.running and hosts(robot, pod)]
+    return running[0] if len(running) == 1 else None
 
 
 def find_suspects(

@@ -12,9 +12,8 @@ import structlog
 
 from robotgroups.models import FailoverMode, GroupStatus, RobotStatus, Role
 from robotgroups.store import Store
-from robotgroups_operator.deaths import Pods, hosts
+from robotgroups_operator.deaths import Pods, pod_of
 from robotgroups_operator.metrics import HANDED_OVER
-from robotgroups_operator.pods import RobotPod
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +39,7 @@ def find_departures(status: GroupStatus, pods: Pods, mode: FailoverMode) -> list
         return []
     found = []
     for robot in status.robots:
-        pod = _pod_of(robot, pods)
+        pod = pod_of(robot, pods)
         if robot.role is not Role.ACTIVE or robot.incarnation is None or pod is None or not pod.going:
             continue
         if mode is FailoverMode.AUTOMATIC or pod.deleting:
@@ -49,16 +48,8 @@ def find_departures(status: GroupStatus, pods: Pods, mode: FailoverMode) -> list
 
 
 def _stays(robot: RobotStatus, pods: Pods) -> bool:
-    pod = _pod_of(robot, pods)
+    pod = pod_of(robot, pods)
     return robot.role is Role.PASSIVE and robot.warm and pod is not None and not pod.going
-
-
-def _pod_of(robot: RobotStatus, pods: Pods) -> RobotPod | None:
-    """The pod that a live robot runs in; None when that is not known."""
-    if not robot.live:
-        return None
-    running = [pod for pod in pods.get(robot.name, ()) if pod.running and hosts(robot, pod)]
-    return running[0] if len(running) == 1 else None
 
 
 class Departures:

@@ -7,6 +7,7 @@ who comes and goes; what is remembered is heard elsewhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from types import TracebackType
@@ -24,6 +25,10 @@ from robotgroups.suspects import Suspect
 _DECLARE = """
 SELECT d.* FROM (SELECT set_config('lock_timeout', '500ms', true) IS NOT NULL AS limited) AS s CROSS JOIN LATERAL
     robotgroups.declare_failed(CASE WHEN s.limited THEN %s::bigint END, %s, %s, %s, %s, %s) AS d
+"""
+_REHEARSE = """
+SELECT robotgroups.rehearse_failover(CASE WHEN s.limited THEN %s::bigint END)
+    FROM (SELECT set_config('lock_timeout', '500ms', true) IS NOT NULL AS limited) AS s
 """
 REVISION_DIGITS = 18  # what fits into Postgres' bigint whatever the digits are
 
@@ -106,9 +111,10 @@ class PresenceSession:
             return bool(row and row[0])
 
     async def rehearse_failover(self) -> None:
-        """Make this session ready to declare a robot failed at once; nothing comes of it."""
+        """Make this session ready to declare a robot failed at once, unless the group is busy; nothing comes of it."""
         async with our_errors():
-            await self._connection.execute("SELECT robotgroups.rehearse_failover(%s)", (self._group_id,))
+            with contextlib.suppress(pg.LockNotAvailable):
+                await self._connection.execute(_REHEARSE, (self._group_id,))
 
     async def beat(self, robot: str, *, applied: int, warm: bool) -> Beat:
         """Send one heartbeat with the revision that the cache has applied."""

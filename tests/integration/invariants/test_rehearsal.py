@@ -39,3 +39,13 @@ async def test_what_it_prepares_is_still_decided_by_the_proof(group: Group) -> N
     await session.rehearse_failover()
     roles = await group.sql("SELECT name, role FROM robotgroups.robots ORDER BY name")
     assert [(name, role) for name, role in roles if name in "ab"] == [("a", "active"), ("b", "passive")]
+
+
+async def test_a_busy_group_is_not_waited_for(group: Group) -> None:
+    """The heartbeat is behind it: a lock on the group's row must not hold that back."""
+    robot = await group.arrive("a")
+    async with await psycopg.AsyncConnection.connect(group.dsn) as holder:
+        await holder.execute("SELECT FROM robotgroups.groups WHERE id = %s FOR UPDATE", (group.id,))
+        await robot.session.rehearse_failover()
+        beat = await robot.session.beat("a", applied=robot.registration.revision, warm=True)
+        assert beat.current

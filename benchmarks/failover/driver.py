@@ -24,11 +24,11 @@ EVERY_S = 0.02
 WARM = 5  # writes that each probe has to see acknowledged before a trial begins
 LIMIT_S = 60.0
 VISIT_EVERY_S = 0.02
-FAILOVERS = (
-    "SELECT id, kind, source, target, reason, detected_by, epoch, revision, "
-    "extract(epoch FROM promoted_at)::float8 AS promoted_at FROM robotgroups.failovers WHERE group_id = %s AND id > %s "
-    "ORDER BY id"
-)
+FAILOVERS = """
+SELECT id, kind, source, target, reason, detected_by, epoch, revision,
+    extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS committed_at
+FROM robotgroups.failovers WHERE group_id = %s AND id > %s ORDER BY id
+"""
 
 
 class Driver:

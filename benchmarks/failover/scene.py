@@ -80,6 +80,7 @@ class Scene:
             )
         kube, images = Kube(cluster.environment()), record.read()
         values = release.values_of(images)
+        values["postgres"]["settings"] = {"track_commit_timestamp": "on"}  # when the new roles were committed
         release.install(kube, values)
         nodes = sorted(machine.name for machine in state.running().node_machines)
         home = kube.get(f"/api/v1/namespaces/{release.NAMESPACE}/pods/{POSTGRES}")["spec"]["nodeName"]  # type: ignore[index]

@@ -25,7 +25,10 @@ PLANNED = next(fault for fault in FAULTS if fault.name == "planned")
 
 @dataclass(frozen=True)
 class Trial:
-    """What one trial saw. ``ms``: by phase, from the strike; ``errors``: of each probe."""
+    """What one trial saw. ``ms``: by phase, from the strike; ``errors``: of each probe.
+
+    ``promoted`` is when Postgres committed the new roles, ``announced`` when a listener elsewhere had heard of them.
+    """
 
     fault: str
     ms: dict[str, float]
@@ -89,11 +92,11 @@ async def _struck(scene: Scene, clients: Clients, watch: StatusWatch, fault: Fau
     row = seen["row"]
     if row["target"] != standby:
         raise ClusterError(f"{fault.name}: {row['target']} was promoted, not {standby}")
-    moments = {"ended": ended, "promoted": seen["announced"], "status": shown} | {
+    moments = {"ended": ended, "announced": seen["announced"], "status": shown} | {
         name: at for name, at in seen["first"].items() if name not in PLAIN
     }
     ms = {phase: (at - strike.at) / 1e6 for phase, at in moments.items() if at is not None}
-    ms["row"] = (row["promoted_at"] - strike.wall) * 1000
+    ms["promoted"] = (row["committed_at"] - strike.wall) * 1000
     return Trial(fault.name, ms, errors, row["detected_by"], row["reason"])
 
 

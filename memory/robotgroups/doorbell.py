@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from robotgroups.cancelling import cancelled
+from robotgroups.deathwatch import Guard, unguarded
 from robotgroups.models import Peer
 
 # One watches in a ring; the rest is for rings that close anew, and for strangers.
@@ -41,12 +42,14 @@ class Doorbell:
     """A listening port whose connections end with this process, or with ``close``."""
 
     def __init__(self) -> None:
+        self._guard: Guard = unguarded
         self._server: asyncio.Server | None = None
         self._held: set[asyncio.StreamWriter] = set()
         self.address = ""
 
-    async def open(self, place: DoorbellPlace) -> None:
-        """Listen. OSError: the port is taken, or not to be had."""
+    async def open(self, place: DoorbellPlace, guard: Guard = unguarded) -> None:
+        """Listen; connections are guarded while they are held. OSError: the port is taken, or not to be had."""
+        self._guard = guard
         self._server = await asyncio.start_server(self._hold, place.bind, place.port, limit=1024)
         port = self._server.sockets[0].getsockname()[1]
         self.address = f"[{place.host}]:{port}" if ":" in place.host else f"{place.host}:{port}"
@@ -57,7 +60,7 @@ class Doorbell:
             return
         self._held.add(writer)
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), self._guard(writer.get_extra_info("socket").fileno()):
                 while await reader.read(1024):
                     pass
         finally:

@@ -7,6 +7,7 @@ heartbeat here. All hearts of a process share one thread. Postgres being away is
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import random
@@ -18,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from robotgroups.cancelling import cancelled
+from robotgroups.deathwatch import Deathwatch, Guard, unguarded
 from robotgroups.detection import LeaseWatch
 from robotgroups.doorbell import Doorbell, DoorbellPlace, Watcher
 from robotgroups.errors import (
@@ -63,18 +65,34 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose heart it is. ``rejoin``: whether it comes back when it was replaced while it lived."""
+    """Whose heart it is. ``rejoin``: whether it comes back when it was replaced while it lived.
+
+    ``deathwatch``: whether a process of its own makes known at once that this one has died.
+    """
 
     group_id: int
     robot: str
     incarnation: UUID
     endpoint: str
     rejoin: bool
+    deathwatch: bool = False
 
 
 @cache
 def _thread() -> Loop:
     return Loop("heartbeats")
+
+
+@cache
+def _guard() -> Guard:
+    """What guards the connections of all hearts; to be asked for in their thread, which it watches over."""
+    try:
+        deathwatch = Deathwatch()
+    except OSError as error:
+        logger.warning("no deathwatch: others learn of the end of this process a little later: %s", error)
+        return unguarded
+    atexit.register(deathwatch.close)
+    return deathwatch.guard
 
 
 class Heart:
@@ -90,6 +108,7 @@ class Heart:
         self._identity = identity
         self._body = body
         self._place = place
+        self._guard: Guard = unguarded
         self._doorbell = Doorbell()
         self._watcher = Watcher(self._rang)
         self._leases = LeaseWatch()
@@ -137,6 +156,8 @@ class Heart:
 
     async def _start(self, *, replace: bool) -> None:
         self._news, self._answered = asyncio.Event(), asyncio.Event()
+        if self._identity.deathwatch:
+            self._guard = _guard()
         session = await self._register(replace=replace, rejoin=True)
         self._task = asyncio.create_task(self._run(session), name=f"heart of {self._identity.robot}")
         await asyncio.sleep(0)  # cancelled before its first step, it would not close the session
@@ -181,9 +202,10 @@ class Heart:
         while True:
             try:
                 async with session:
-                    await self._hang_doorbell(session)
-                    await session.rehearse_failover()
-                    await self._live(session)
+                    with self._guard(session.descriptor):
+                        await self._hang_doorbell(session)
+                        await session.rehearse_failover()
+                        await self._live(session)
             except (MemoryUnavailableError, ReplacedError) as error:
                 if not self._stopping:
                     self._lost(error)
@@ -298,7 +320,7 @@ class Heart:
         if not self._doorbell.address:
             place = self._place or DoorbellPlace(session.local_host, 0, session.local_host)
             try:
-                await self._doorbell.open(place)
+                await self._doorbell.open(place, self._guard)
             except OSError as error:
                 me = self._identity.robot
                 logger.warning("robot %s has no doorbell at %s port %d: %s", me, place.bind, place.port, error)

@@ -20,7 +20,7 @@ from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.relating import RelationVerbs, TagVerbs
 from robotgroups.remembering import Item, NewMemory, item_of, items_of
-from robotgroups.replica import Replica, SyncStats
+from robotgroups.replica import Placing, Replica, SyncStats
 from robotgroups.scope import visible
 from robotgroups.store import Store
 from robotgroups.verbs import Write
@@ -91,6 +91,15 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
     def active_endpoints(self) -> list[tuple[str, str]]:
         """(name, endpoint) of the active robots that told one, in declared order."""
         return self._replica.active_endpoints()
+
+    @property
+    def placing(self) -> Placing:
+        """Who is active and where, by its cache: to wait with ``moved`` for something else."""
+        return self._replica.placing
+
+    async def moved(self, since: Placing, timeout_s: float) -> None:
+        """Wait until roles or the active robots' endpoints are others than ``since``; at most so many seconds."""
+        await self._replica.moved(since, timeout_s)
 
     async def wait_revision(self, revision: int) -> None:
         """Wait until the cache has reached a revision. ReplacedError when the robot ends before."""

@@ -170,6 +170,11 @@ class PresenceSession:
             return [note async for note in self._connection.notifies(timeout=0)] != []
 
     @property
+    def descriptor(self) -> int:
+        """The connection's."""
+        return self._connection.fileno()
+
+    @property
     def local_host(self) -> str:
         """The address at which Postgres sees this process; the loopback when they share a machine."""
         with socket.socket(fileno=os.dup(self._connection.fileno())) as own:

@@ -6,6 +6,7 @@ Whoever wants it newer calls ``catch_up``; many may at once. It never guesses: w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ class SyncStats:
     nodes_synced: int = 0
     evictions_synced: int = 0
     notifications_received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Who may be active where, by the cache: another one when roles or endpoints have changed."""
+
+    epoch: int
+    endpoints: tuple[tuple[str, str], ...]
 
 
 class Replica:
@@ -157,11 +166,12 @@ class Replica:
         # with a new session, nobody knows what was announced before
         self._heard_to = min(self._heard_to, self.cache.revision) if self.reported else self.cache.revision
         self.warm = True
+        await self.wake()
         if not self.knows_the_active:
             status = await self._store.status(self._group_id)
             self._endpoints = {r.name: r.endpoint for r in status.robots}
             self._located = self.cache.named(Role.ACTIVE)
-        await self.wake()
+            await self.wake()
         return self._nodes_synced - before
 
     async def _from_changes(self) -> None:
@@ -203,6 +213,17 @@ class Replica:
         """Nobody keeps it up any more: who waits for more is told why."""
         self.closed = why
         await self.wake()
+
+    @property
+    def placing(self) -> Placing:
+        """Who is active, and where."""
+        return Placing(self.cache.epoch, tuple(self.active_endpoints()))
+
+    async def moved(self, since: Placing, timeout_s: float) -> None:
+        """Wait until the roles or the active robots' endpoints are others than ``since``; at most so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self.placing != since)
 
     async def wait_revision(self, revision: int) -> None:
         """Wait until the cache has reached a revision. ReplacedError when it is kept up no more."""

@@ -58,6 +58,7 @@ class HostedRobot(Member):
     ``on_phase(name, seconds)`` is called, in any thread, with what a failover took here: ``promote`` from its suspicion
     to the promotion, ``first_write`` from the role event in its cache to its first acknowledged memory.
     ``doorbell``: where it listens for the robot that watches it (None: any port, where Postgres sees this process).
+    ``deathwatch``: whether a small process of its own makes the death of this one known before its memory is freed.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class HostedRobot(Member):
         keys: ApiKeys | None = None,
         models: GroupModels | None = None,
         doorbell: DoorbellPlace | None = None,
+        deathwatch: bool = False,
         on_phase: Callable[[str, float], None] | None = None,
     ) -> None:
         own = models or GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
@@ -84,7 +86,7 @@ class HostedRobot(Member):
         self._replace = replace
         self._on_replaced = on_replaced
         rejoins = on_replaced is OnReplaced.REJOIN
-        identity = Identity(group_id, name, self.incarnation, endpoint, rejoins)
+        identity = Identity(group_id, name, self.incarnation, endpoint, rejoins, deathwatch)
         self._heart = Heart(store.dsn, identity, self, doorbell)
         self._on_phase = on_phase
         self._first_written = 0  # the tenure under which it has remembered something

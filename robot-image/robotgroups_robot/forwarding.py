@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -31,7 +32,12 @@ PATIENCE_S = 5.0
 FORWARDED_PATIENCE_S = 1.0
 # An active robot that may not serve has yet to apply its promotion, or is cut off (then waiting is of no use).
 NOT_SERVING_PATIENCE_S = 1.0
-PAUSE_S = 0.05
+# Whoever waits tries again when roles move, and else with longer and longer pauses: a dead robot's peers have to act
+# now, and what all its clients' requests ask for must not keep them from it.
+PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.4
+# The change feed tells of roles by itself. Postgres is asked only for an active robot's new address: when it has not
+# answered for so long, and once for all requests that wait.
+ASK_AFTER_S, ASK_EVERY_S = 0.2, 0.1
 TIMEOUT = httpx.Timeout(10.0, connect=0.5)
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL)
@@ -132,6 +138,9 @@ class Writer:
     def __init__(self, robot: HostedRobot, forwarder: Forwarder) -> None:
         self._robot = robot
         self._forwarder = forwarder
+        self._asking = anyio.Lock()
+        self._found: list[tuple[str, str]] = []
+        self._found_at = -1e9
 
     async def run(
         self, request: Request, operation: Callable[[HostedRobot], Awaitable[T]], *, repeatable: bool = True
@@ -145,8 +154,9 @@ class Writer:
         started = time.monotonic()
         forwarded = FORWARDED in request.headers
         refusal: Problem | None = None
+        pause = PAUSE_S
         while True:
-            now = time.monotonic()
+            now, placing = time.monotonic(), self._robot.placing
             serving = self._robot.serving(now)
             step = next_step(role=self._robot.role, serving=serving.ok, forwarded=forwarded, waited=now - started)
             match step:
@@ -159,20 +169,21 @@ class Writer:
                         if now - started >= PATIENCE_S:
                             raise ProblemError(refusal) from error
                 case Step.FORWARD:
-                    answer = await self._forward(request, repeatable=repeatable)
+                    answer = await self._forward(request, repeatable=repeatable, waited=now - started)
                     if isinstance(answer, Response):
                         return answer
                     refusal = answer
                 case Step.GIVE_UP:
                     raise ProblemError(refusal or self._refusal(serving.reason))
                 case Step.WAIT:
-                    pass
-            await anyio.sleep(PAUSE_S)
+                    pause = PAUSE_S  # it may serve as soon as its heart says so
+            await self._robot.moved(placing, pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
-    async def _forward(self, request: Request, *, repeatable: bool) -> Response | Problem:
+    async def _forward(self, request: Request, *, repeatable: bool, waited: float) -> Response | Problem:
         failures: list[Failure] = []
         tried: list[tuple[str, str]] = []
-        for places in (self._cached, self._current):
+        for places in (self._cached, partial(self._current, waited)):
             for robot, endpoint in await places():
                 if (robot, endpoint) in tried or robot == self._robot.name:
                     continue
@@ -203,23 +214,30 @@ class Writer:
         # It may not be active in this cache yet: then Postgres named it, and its role can only be lost once it is seen.
         seen = False
         while True:
+            placing = self._robot.placing
             active = robot in self._robot.cache.named(Role.ACTIVE)
             if seen and not active:
                 scope.cancel()
                 return
             seen = seen or active
-            await anyio.sleep(PAUSE_S)
+            await self._robot.moved(placing, PATIENCE_S)
 
     async def _cached(self) -> list[tuple[str, str]]:
         return self._robot.active_endpoints()
 
-    async def _current(self) -> list[tuple[str, str]]:
+    async def _current(self, waited: float) -> list[tuple[str, str]]:
         """What Postgres knows: an active robot may have come back at another address, or roles have moved."""
-        try:
-            robots = (await self._robot.status()).robots
-        except MemoryUnavailableError:
+        if waited < ASK_AFTER_S and self._robot.active_endpoints():
             return []
-        return [(r.name, r.endpoint) for r in robots if r.role is Role.ACTIVE and r.endpoint]
+        async with self._asking:
+            if time.monotonic() - self._found_at >= ASK_EVERY_S:
+                try:
+                    robots = (await self._robot.status()).robots
+                    self._found = [(r.name, r.endpoint) for r in robots if r.role is Role.ACTIVE and r.endpoint]
+                except MemoryUnavailableError:
+                    self._found = []
+                self._found_at = time.monotonic()
+            return self._found
 
     def _refusal(self, reason: str) -> Problem:
         if self._robot.role is Role.ACTIVE:

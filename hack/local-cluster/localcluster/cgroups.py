@@ -9,6 +9,10 @@ from localcluster.processes import Process
 from localcluster.settings import CGROUP
 
 ROOT = Path("/sys/fs/cgroup")
+# A machine's pods count twice as much as its daemons, as kubelet and systemd have it on a node of two cores; and each
+# machine as much as a core's worth of other processes here: what its daemons do must not be at its pods' expense alone.
+DAEMONS_WEIGHT, PODS_WEIGHT, CLUSTER_WEIGHT = 100, 200, 900
+SHARES_PER_WEIGHT = 1024 / 100
 
 
 def unified() -> bool:
@@ -41,14 +45,27 @@ def create_for_kubelet(machine: str) -> str:
         controllers = " ".join(f"+{name}" for name in (ROOT / "cgroup.controllers").read_text().split())
         for level in (ROOT, ROOT / CGROUP):
             (level / "cgroup.subtree_control").write_text(controllers)
+    _weigh(f"{CGROUP}/{machine}", PODS_WEIGHT)
+    _weigh(CGROUP, CLUSTER_WEIGHT)
     return f"/{CGROUP}/{machine}"
 
 
-def create_for_daemons(machine: str) -> Path:
-    """Makes the group of a machine's own processes; returns the file that takes pids."""
-    group = tracking() / f"{machine}-system"
-    group.mkdir(parents=True, exist_ok=True)
-    return group / "cgroup.procs"
+def create_for_daemons(machine: str) -> list[Path]:
+    """Makes the groups of a machine's own processes; returns the files that take pids."""
+    name = f"{CGROUP}/{machine}-system"
+    groups = [tracking().parent / name] if unified() else [ROOT / "pids" / name, ROOT / "cpu" / name]
+    for group in groups:
+        group.mkdir(parents=True, exist_ok=True)
+    _weigh(name, DAEMONS_WEIGHT)
+    return [group / "cgroup.procs" for group in groups]
+
+
+def _weigh(name: str, weight: int) -> None:
+    """Sets what a group gets of a busy processor, in relation to its neighbours (default: 100)."""
+    if unified():
+        (ROOT / name / "cpu.weight").write_text(str(weight))
+    else:
+        (ROOT / "cpu" / name / "cpu.shares").write_text(str(round(weight * SHARES_PER_WEIGHT)))
 
 
 def groups() -> list[Path]:

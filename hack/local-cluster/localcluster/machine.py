@@ -17,16 +17,16 @@ from localcluster.processes import Process, children
 from localcluster.settings import GATEWAY, NODE_BIN, SOURCE, Machine, Places
 
 MACHINE_PATH = f"{NODE_BIN}:/usr/sbin:/usr/bin:/sbin:/bin"
-# Enters a control group, then becomes the command.
-JOIN_GROUP = 'echo $$ >"$1" && shift && exec "$@"'
+# Enters control groups, the arguments before "--", then becomes the command after it.
+JOIN_GROUPS = 'while [ "$1" != -- ]; do echo $$ >"$1" && shift || exit; done; shift; exec "$@"'
 
 
 def boot(machine: Machine, places: Places) -> Process:
     """Makes the machine's namespaces and returns the process that holds them."""
-    group = cgroups.create_for_daemons(machine.name)
+    groups = [str(group) for group in cgroups.create_for_daemons(machine.name)]
     unshare = ["unshare", "--fork", "--pid", "--mount-proc", "--mount", "--net", "--uts", "--ipc"]
     starter = subprocess.Popen(
-        ["sh", "-c", JOIN_GROUP, "sh", str(group), *unshare, str(places.bin / "pause")],
+        ["sh", "-c", JOIN_GROUPS, "sh", *groups, "--", *unshare, str(places.bin / "pause")],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -84,11 +84,11 @@ def start_daemon_on_host_files(machine: Machine, holder: Process, places: Places
 
 
 def _start(machine: Machine, places: Places, name: str, enter: list[str], command: list[str]) -> None:
-    group = cgroups.create_for_daemons(machine.name)
+    groups = [str(group) for group in cgroups.create_for_daemons(machine.name)]
     with (places.logs / f"{machine.name}-{name}.log").open("ab") as log:
         # setsid forks: the daemon loses its parent here, and the machine's first process adopts it.
         subprocess.run(
-            ["sh", "-c", JOIN_GROUP, "sh", str(group), *enter, "setsid", "--fork", *command],
+            ["sh", "-c", JOIN_GROUPS, "sh", *groups, "--", *enter, "setsid", "--fork", *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -32,7 +32,7 @@ SCRATCH_VOLUME = "robotgroups-tmp"
 USER = 65532
 DEFAULT_GRACE_SECONDS = 30
 DEFAULT_RESOURCES: dict[str, Any] = {
-    "requests": {"cpu": "50m", "memory": "128Mi"},
+    "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"memory": "512Mi"},
 }
 READ_BY_GROUP = 0o440

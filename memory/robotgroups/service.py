@@ -13,7 +13,10 @@ from tenacity.wait import wait_random_exponential
 from robotgroups import errors
 
 DEADLINE_S = 30.0
-REQUEST_TIMEOUT_S, LEAST_TIMEOUT_S = 10.0, 0.1
+# A robot that is stopped, or on a lost node, never answers: its place is taken after a lease (3 s by default), and then
+# another try finds its successor. What does take long gets more and more time.
+FIRST_TIMEOUT_S, LONGEST_TIMEOUT_S, LEAST_TIMEOUT_S = 4.0, 16.0, 0.1
+CONNECT_TIMEOUT_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 
 # The service sends a comment every 15 s when there is no change: longer silence is a lost connection.
@@ -52,7 +55,7 @@ class Service:
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"},
-            timeout=REQUEST_TIMEOUT_S,
+            timeout=httpx.Timeout(LONGEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
         )
 
@@ -69,11 +72,18 @@ class Service:
 
         """
         end = time.monotonic() + self._deadline
+        patience = FIRST_TIMEOUT_S
 
         async def attempt() -> Any:
+            nonlocal patience
             # a try that hangs does not outlive the deadline; the last one still gets a moment
             left = max(end - time.monotonic(), LEAST_TIMEOUT_S)
-            return await self._try(method, path, timeout=min(left, REQUEST_TIMEOUT_S), **request)
+            timeout = httpx.Timeout(min(left, patience), connect=min(left, CONNECT_TIMEOUT_S))
+            try:
+                return await self._try(method, path, timeout=timeout, **request)
+            except (httpx.ReadTimeout, httpx.WriteTimeout):
+                patience = min(2 * patience, LONGEST_TIMEOUT_S)
+                raise
 
         return await self.retried(attempt)
 
@@ -87,7 +97,7 @@ class Service:
     async def open_feed(self, after: int) -> httpx.Response:
         """The stream of changes after a revision, in one try; close it. Its errors are httpx's."""
         request = self._http.build_request(
-            "GET", "/v1/events", params={"after": after}, timeout=httpx.Timeout(REQUEST_TIMEOUT_S, read=FEED_SILENCE_S)
+            "GET", "/v1/events", params={"after": after}, timeout=httpx.Timeout(FIRST_TIMEOUT_S, read=FEED_SILENCE_S)
         )
         answer = await self._http.send(request, stream=True)
         if answer.is_success:

@@ -210,7 +210,18 @@ async def test_no_try_outlives_the_deadline() -> None:
     service = Service(httpx.Response(200, json={}))
     async with service.client(deadline=30) as client:
         await client.status()
-    assert service.asked[0].extensions["timeout"]["read"] == 10.0
+    assert service.asked[0].extensions["timeout"]["read"] == 4.0
+
+
+async def test_what_hangs_is_asked_again_with_more_time() -> None:
+    """First a lease and a second: a stopped robot is replaced by then. A lost connection costs no patience."""
+    hangs, breaks = httpx.ReadTimeout("no answer"), httpx.ConnectError("refused")
+    service = Service(hangs, breaks, hangs, hangs, httpx.Response(200, json={}))
+    async with service.client(deadline=60) as client:
+        await client.status()
+    allowed = [request.extensions["timeout"] for request in service.asked]
+    assert [timeout["read"] for timeout in allowed] == [4.0, 8.0, 8.0, 16.0, 16.0]
+    assert {timeout["connect"] for timeout in allowed} == {2.0}
 
 
 async def test_an_answer_that_is_no_json_is_told_with_its_address() -> None:

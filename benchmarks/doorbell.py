@@ -1,9 +1,10 @@
 """bench-doorbell: how soon a neighbour's death is known, by a TCP connection and by waiting for its advisory lock.
 
-Ours is the connection; the peer waits in a second database, where it pins no horizon of vacuum that matters. The limit
-is the least that the kernel can tell on one machine: the end of a pipe that the dead process held. In each trial a
-process that holds all three and the presence lock is killed. ``proof`` is when ``pg_locks`` shows that lock no longer,
-for whoever asks from its ring on: before that, ``declare_failed`` answers "alive".
+Ours is a connection that a deathwatch ends; the peers are one that the kernel closes, and a session that waits for the
+lock in a second database, where it pins no horizon of vacuum that matters. The limit is the first that the kernel
+closes: a pipe with the highest number. In each trial a process that holds all of these and two presence locks, one in a
+guarded session, is killed. ``proof`` is when ``pg_locks`` shows its lock no longer, for whoever asks from its ring on:
+before that, ``declare_failed`` answers "alive".
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ KEYS = (
     "ring_p50_ms", "ring_p99_ms", "proof_p50_ms", "proof_p99_ms",
     "backends", "backend_kb", "sockets", "kept_from_vacuum_same", "kept_from_vacuum_other",
 )  # fmt: skip
-LOCK = "lock"
+TCP, LOCK = "tcp", "lock"
 TRIALS, QUICK_TRIALS, WARM_UP = 200, 5, 3
 ROBOTS, QUICK_ROBOTS = 50, 5
 BALLAST_MB = 64  # with what its libraries take, a robot's process
@@ -46,6 +47,7 @@ class Dying:
 
     process: subprocess.Popen[str]
     port: int
+    guarded_pid: int
     presence_pid: int
 
 
@@ -59,19 +61,19 @@ def dying(presence_dsn: str, doorbell_dsn: str, key: int) -> Iterator[Dying]:
             said = process.stdout.readline().split()
             if said[:1] != ["ready"]:
                 raise RuntimeError(f"the process that is to die ended early: exit code {process.wait()}")
-            yield Dying(process, int(said[1]), int(said[2]))
+            yield Dying(process, *(int(word) for word in said[1:]))
         finally:
             process.kill()
 
 
 class Watchers:
-    """Three who wait for a death, each in a thread and on connections of its own; times are of the monotonic clock."""
+    """Four who wait for a death, each in a thread and on connections of its own; times are of the monotonic clock."""
 
     def __init__(self, presence_dsn: str, doorbell_dsn: str) -> None:
         self._presence_dsn = presence_dsn
         self._doorbell_dsn = doorbell_dsn
-        self._threads = ThreadPoolExecutor(3)
-        self._askers = [psycopg.connect(presence_dsn, autocommit=True) for _ in range(2)]
+        self._threads = ThreadPoolExecutor(4)
+        self._askers = [psycopg.connect(presence_dsn, autocommit=True) for _ in range(3)]
         self._waiter = psycopg.connect(doorbell_dsn, autocommit=True)
 
     def close(self) -> None:
@@ -84,11 +86,14 @@ class Watchers:
         """Kills one process: milliseconds from the kill until the ring and until the proof, by contender."""
         with (
             dying(self._presence_dsn, self._doorbell_dsn, key) as victim,
+            socket.create_connection(("127.0.0.1", victim.port)) as guarded,
             socket.create_connection(("127.0.0.1", victim.port)) as connection,
         ):
+            guarded.recv(1)  # both are held
             waiting = {
                 "limit": self._threads.submit(self._pipe, victim),
-                "ours": self._threads.submit(self._tcp, connection, victim.presence_pid),
+                "ours": self._threads.submit(self._tcp, self._askers[2], guarded, victim.guarded_pid),
+                TCP: self._threads.submit(self._tcp, self._askers[0], connection, victim.presence_pid),
                 LOCK: self._threads.submit(self._lock, key, victim.presence_pid),
             }
             until_waiting(self._doorbell_dsn, 1)
@@ -101,11 +106,11 @@ class Watchers:
         victim.process.stdout.read()
         return (time.monotonic_ns(),)
 
-    def _tcp(self, connection: socket.socket, backend: int) -> tuple[int, ...]:
+    def _tcp(self, asker: psycopg.Connection, connection: socket.socket, backend: int) -> tuple[int, ...]:
         with suppress(ConnectionResetError):  # a reset is an end as well
             connection.recv(1)
         rung = time.monotonic_ns()
-        return rung, _proven(self._askers[0], backend)
+        return rung, _proven(asker, backend)
 
     def _lock(self, key: int, backend: int) -> tuple[int, ...]:
         self._waiter.execute("SELECT pg_advisory_lock(%s)", (key,))
@@ -163,15 +168,16 @@ def run(chosen: options.Options) -> None:
     measured: dict[str, Figures] = {
         "ours": summary(trials, "ours") | costs["tcp"] | dict.fromkeys(held, without),
         "limit": summary(trials, "limit"),
+        TCP: summary(trials, TCP) | costs["tcp"],
         LOCK: summary(trials, LOCK) | costs["lock"] | held,
     }
     details = {name: [trial[name] for trial in trials] for name in measured}
-    report.publish(report.result("doorbell", KEYS, measured, (LOCK,), facts), chosen, measured, details)
+    report.publish(report.result("doorbell", KEYS, measured, (TCP, LOCK), facts), chosen, measured, details)
 
 
 def main() -> None:
     """Reads the command line and runs."""
-    run(options.parse("doorbell", __doc__ or "", rounds=TRIALS, quick_rounds=QUICK_TRIALS, fixed=(LOCK,)))
+    run(options.parse("doorbell", __doc__ or "", rounds=TRIALS, quick_rounds=QUICK_TRIALS, fixed=(TCP, LOCK)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The robot that dies in bench-doorbell: holds all by which others may learn of its death, until it is killed.
 
 ``python -m benchmarks.dying PRESENCE_DSN DOORBELL_DSN KEY MEGABYTES`` holds the advisory lock KEY in both databases,
-and one TCP connection to whoever comes first. It says "ready", its port and the pid of the backend of its presence.
+another one in a second session of its presence, and the TCP connections of the two who come. The second session and the
+first of those are guarded by a deathwatch. It says "ready", its port and the pids of the backends, guarded and not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 
 import psycopg
 
+from robotgroups.deathwatch import Deathwatch
+
 PAGE = 4096
 HIGH = 200
 
@@ -23,18 +26,24 @@ def main(presence_dsn: str, doorbell_dsn: str, key: int, megabytes: int) -> None
     ballast = bytearray(megabytes * 2**20)
     ballast[::PAGE] = b"\1" * len(ballast[::PAGE])
     with (
+        psycopg.connect(presence_dsn, autocommit=True) as guarded,
         psycopg.connect(presence_dsn, autocommit=True) as presence,
         psycopg.connect(doorbell_dsn, autocommit=True) as doorbell,
         socket.create_server(("127.0.0.1", 0)) as listening,
     ):
         for connection in (presence, doorbell):
             connection.execute("SELECT pg_advisory_lock(%s)", (key,))
-        print("ready", listening.getsockname()[1], presence.info.backend_pid, flush=True)
+        guarded.execute("SELECT pg_advisory_lock(%s, 0)", (key,))
+        pids = (session.info.backend_pid for session in (guarded, presence))
+        deathwatch = Deathwatch()
+        print("ready", listening.getsockname()[1], *pids, flush=True)
         # the kernel closes what a dead process had open from the highest number down: the pipe is to be first
         os.dup2(sys.stdout.fileno(), HIGH)
         os.close(sys.stdout.fileno())
-        held, _ = listening.accept()
-        with held:
+        first, _ = listening.accept()
+        other, _ = listening.accept()
+        with first, other, deathwatch.guard(guarded.fileno()), deathwatch.guard(first.fileno()):
+            first.send(b".")
             signal.pause()
 
 

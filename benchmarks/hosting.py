@@ -24,7 +24,7 @@ async def run(dsn: str, wanted: list[tuple[int, str]]) -> None:
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     async with await Store.open(dsn) as store, AsyncExitStack() as stack:
-        robots = [HostedRobot(store, group, name) for group, name in wanted]
+        robots = [HostedRobot(store, group, name, deathwatch=True) for group, name in wanted]
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def start(robot: HostedRobot) -> None:

@@ -37,10 +37,10 @@ def pod_delete(scene: Scene, _: str, victim: Victim) -> Callable[[], object]:
 
 def planned(scene: Scene, robot: str, _: Victim) -> Callable[[], object]:
     """The group is asked for a switchover."""
-    url, token = scene.group.url(robot), scene.token()
+    client = Client(scene.group.url(robot), scene.token())
 
     def ask() -> None:
-        with Client(url, token) as client:
+        with client:
             try:
                 client.switchover(source=robot)
             except RobotGroupsError as error:

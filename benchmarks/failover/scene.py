@@ -19,7 +19,7 @@ from benchmarks.harness.processes import Child, children
 from clusters import choose
 from clusters.local import LocalCluster
 from demo import release
-from demo.diagnosis import explain_namespace, is_ready
+from demo.diagnosis import explain_group, explain_namespace, is_ready
 from demo.groups import Group
 from demo.kube import JsonObject, Kube, wait_until
 from images import record
@@ -134,7 +134,7 @@ class Scene:
         return len(new) == len(pods) == 2  # noqa: PLR2004
 
     def _why(self) -> str:
-        return explain_namespace(self.kube, NAMESPACE)
+        return explain_group(self.kube, NAMESPACE, GROUP)
 
     def victim(self, robot: str) -> Victim:
         """A robot's container."""

@@ -11,10 +11,12 @@ CRASHES = 3
 
 def explain_namespace(kube: Kube, namespace: str) -> str:
     """Every pod of the namespace that is not ready: its containers' state, last events and last log lines."""
-    lines = []
-    for pod in kube.pods(namespace):
+    lines, pods = [], kube.pods(namespace)
+    for pod in pods:
         if not is_ready(pod):
             lines += explain_pod(kube, pod)
+    if not pods:
+        return f"there is no pod in namespace {namespace}"
     return "\n".join(lines) or f"every pod in namespace {namespace} is ready"
 
 

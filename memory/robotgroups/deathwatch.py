@@ -1,4 +1,4 @@
-"""Ends connections in the moment in which this process dies, however it dies.
+"""Ends connections in the moment in which this process dies, by whatever signal.
 
 The kernel closes what a process held only after it has taken its memory back: 0.1 ms for each megabyte, during which
 nobody knows of the death. Before that it lets go of the robust mutexes of each thread (futex(2), FUTEX_OWNER_DIED). So
@@ -8,6 +8,7 @@ copies of. See ADR 0017.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import logging
@@ -77,6 +78,8 @@ class Deathwatch:
 
     def close(self) -> None:
         """End the process that waits. Safe to call twice."""
+        with contextlib.suppress(OSError):  # it is closed, or the other side is
+            self._commands.shutdown(socket.SHUT_RDWR)  # forked children may have a copy
         self._commands.close()
         try:
             self._process.wait(END_LIMIT_S)
@@ -87,9 +90,10 @@ class Deathwatch:
     def _send(self, message: bytes, descriptors: list[int]) -> None:
         try:
             socket.send_fds(self._commands, [message], descriptors)
-        except OSError as error:  # deaths are noticed later, that is all
-            ended = self._process.poll()
-            logger.warning("the deathwatch (pid %d, exit code %s) does not listen: %s", self.pid, ended, error)
+        except OSError as error:  # deaths are noticed later, that is all; but it must not keep what is to be given up
+            self._process.kill()
+            ended = self._process.wait()
+            logger.warning("the deathwatch (pid %d) did not listen: %s; exit code %s", self.pid, error, ended)
 
 
 def unguarded(_: int) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import dict_row
 
-from robotgroups.connection import Connection, checked_dsn, our_errors, readable, refuse_pooler
+from robotgroups.connection import Connection, checked_dsn, our_errors, raise_ours, readable, refuse_pooler
 from robotgroups.models import Beat, Peer, Registration, Role, Verdict
 from robotgroups.suspects import Suspect
 
@@ -171,13 +171,16 @@ class PresenceSession:
 
     @property
     def descriptor(self) -> int:
-        """The connection's."""
-        return self._connection.fileno()
+        """The connection's. MemoryUnavailableError: it has ended."""
+        try:
+            return self._connection.fileno()
+        except psycopg.Error as error:
+            raise_ours(error)
 
     @property
     def local_host(self) -> str:
         """The address at which Postgres sees this process; the loopback when they share a machine."""
-        with socket.socket(fileno=os.dup(self._connection.fileno())) as own:
+        with socket.socket(fileno=os.dup(self.descriptor)) as own:
             return own.getsockname()[0] if own.family in (socket.AF_INET, socket.AF_INET6) else "127.0.0.1"
 
     async def close(self) -> None:

@@ -62,6 +62,8 @@ class Replica:
         self._endpoints: dict[str, str] = {}
         self._located: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
+        self.placing = Placing(0, ())  # who is active, and where
+        self._moved = asyncio.Condition()
 
     @property
     def stats(self) -> SyncStats:
@@ -205,25 +207,25 @@ class Replica:
     # -- waiting -----------------------------------------------------------------------------------------------------
 
     async def wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Let everybody who waits look again; those who wait for other roles only when there are."""
         async with self._changed:
             self._changed.notify_all()
+        placing = Placing(self.cache.epoch, tuple(self.active_endpoints()))
+        if placing != self.placing:
+            self.placing = placing
+            async with self._moved:
+                self._moved.notify_all()
 
     async def close(self, why: str) -> None:
         """Nobody keeps it up any more: who waits for more is told why."""
         self.closed = why
         await self.wake()
 
-    @property
-    def placing(self) -> Placing:
-        """Who is active, and where."""
-        return Placing(self.cache.epoch, tuple(self.active_endpoints()))
-
     async def moved(self, since: Placing, timeout_s: float) -> None:
         """Wait until the roles or the active robots' endpoints are others than ``since``; at most so many seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s), self._changed:
-                await self._changed.wait_for(lambda: self.placing != since)
+            async with asyncio.timeout(timeout_s), self._moved:
+                await self._moved.wait_for(lambda: self.placing != since)
 
     async def wait_revision(self, revision: int) -> None:
         """Wait until the cache has reached a revision. ReplacedError when it is kept up no more."""

@@ -17,6 +17,8 @@ DEADLINE_S = 30.0
 # another try finds its successor. What does take long gets more and more time.
 FIRST_TIMEOUT_S, LONGEST_TIMEOUT_S, LEAST_TIMEOUT_S = 4.0, 16.0, 0.1
 CONNECT_TIMEOUT_S = 2.0
+# No idle connection outlives a try: the next one may reach another robot.
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 
 # The service sends a comment every 15 s when there is no change: longer silence is a lost connection.
@@ -56,6 +58,7 @@ class Service:
             base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(LONGEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            limits=LIMITS,
             transport=transport,
         )
 

@@ -41,12 +41,9 @@ def create_for_kubelet(machine: str) -> str:
             for level in (group.parent, group):
                 for setting in ("cpuset.cpus", "cpuset.mems"):
                     (level / setting).write_text((hierarchy / setting).read_text())
-    if unified():
-        controllers = " ".join(f"+{name}" for name in (ROOT / "cgroup.controllers").read_text().split())
-        for level in (ROOT, ROOT / CGROUP):
-            (level / "cgroup.subtree_control").write_text(controllers)
-    _weigh(f"{CGROUP}/{machine}", PODS_WEIGHT)
+    _delegate()
     _weigh(CGROUP, CLUSTER_WEIGHT)
+    _weigh(f"{CGROUP}/{machine}", PODS_WEIGHT)
     return f"/{CGROUP}/{machine}"
 
 
@@ -56,8 +53,17 @@ def create_for_daemons(machine: str) -> list[Path]:
     groups = [tracking().parent / name] if unified() else [ROOT / "pids" / name, ROOT / "cpu" / name]
     for group in groups:
         group.mkdir(parents=True, exist_ok=True)
+    _delegate()
     _weigh(name, DAEMONS_WEIGHT)
     return [group / "cgroup.procs" for group in groups]
+
+
+def _delegate() -> None:
+    """Version 2: lets the groups below have every controller."""
+    if unified():
+        controllers = " ".join(f"+{name}" for name in (ROOT / "cgroup.controllers").read_text().split())
+        for level in (ROOT, ROOT / CGROUP):
+            (level / "cgroup.subtree_control").write_text(controllers)
 
 
 def _weigh(name: str, weight: int) -> None:

@@ -96,9 +96,10 @@ def ended(connection: socket.socket) -> bool:
 
 
 def has_gone(pid: int) -> bool:
-    """Whether the process has ended."""
-    descriptor = os.pidfd_open(pid) if os.path.exists(f"/proc/{pid}") else None
-    if descriptor is None:
+    """Whether the process has ended, within a limit."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
         return True
     try:
         return bool(select.select([descriptor], [], [], LIMIT_S)[0])

@@ -41,3 +41,14 @@ async def test_s1_a_borrowed_incarnation_ends_nobody_elses_sessions(group: Group
     async with a:
         beat = await a.beat("a", applied=1, warm=True)
         assert (beat.current, (await group.robot("a")).live) == (True, True)
+
+
+async def test_whoever_comes_back_with_the_pid_it_had_before_a_restart_holds_its_lock(group: Group) -> None:
+    """Presence outlives a clean restart, locks do not; in a new container, pids begin anew."""
+    robot = await group.arrive("a")
+    assert (await group.robot("a")).live
+    await robot.session._connection.execute("SELECT pg_advisory_unlock_all()")
+    await group.sql("UPDATE robotgroups.presence SET server_started = pg_postmaster_start_time() - interval '1 hour'")
+    assert not (await group.robot("a")).live
+    await robot.session.register("a", "http://a:8080", replace=False)
+    assert (await group.robot("a")).live

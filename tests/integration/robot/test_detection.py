@@ -1,16 +1,26 @@
 """Robots find each other's deaths: real processes, no operator."""
 
+import contextlib
+import os
 import re
+import select
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from robot_process import until
+from psycopg import conninfo
+from robot_process import LIMIT_S, RobotProcess, until
 
 from robotgroups.models import Failover
 
 from .conftest import Group, declared
+
+PRESENCE = """
+SELECT a.pid, a.client_port, split_part(p.doorbell, ':', 2)::int
+FROM robotgroups.presence p JOIN pg_stat_activity a ON a.pid = p.backend_pid WHERE p.robot = 'primary'
+"""
 
 
 @pytest.fixture
@@ -48,6 +58,79 @@ async def test_a_killed_robot_is_replaced_by_the_one_that_watches_it(group: Grou
     await group.start("primary")
     assert await group.roles() == {"primary": "passive", "standby": "active"}
     assert len(await group.store.failovers(group.id)) == 1, "one death, one failover (R3)"
+
+
+def deathwatch_of(robot: RobotProcess) -> int:
+    """The process that waits for the robot's death."""
+    assert robot.process is not None
+    found = []
+    for thread in Path(f"/proc/{robot.process.pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+            found += (thread / "children").read_text().split()
+    (pid,) = found
+    assert b"deathwatcher.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return int(pid)
+
+
+def guarded(robot: RobotProcess) -> set[tuple[int, int]]:
+    """Local and remote port of each TCP connection of the robot of which its deathwatch holds a copy."""
+    assert robot.process is not None
+    held = sockets(robot.process.pid) & sockets(deathwatch_of(robot))
+    lines = [line.split() for line in Path(f"/proc/{robot.process.pid}/net/tcp").read_text().splitlines()[1:]]
+    ports = {line[9]: tuple(int(line[column].partition(":")[2], 16) for column in (1, 2)) for line in lines}
+    return {(ports[inode][0], ports[inode][1]) for inode in held if inode in ports}
+
+
+def sockets(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
+async def test_presence_and_doorbell_are_the_deathwatchs_to_end(group: Group) -> None:
+    """Of the session that it has, and of the next one."""
+    await group.start("primary", "standby")
+    port = int(str(conninfo.conninfo_to_dict(group.store.dsn)["port"]))
+    async with await psycopg.AsyncConnection.connect(group.store.dsn, autocommit=True) as connection:
+        row = await (await connection.execute(PRESENCE)).fetchone()
+        assert row is not None
+        pid, client, doorbell = row
+
+        async def held() -> bool:
+            return {local for local, _ in guarded(group["primary"])} == {client, doorbell}
+
+        await until(held, "its presence session and the standby's connection to its doorbell are guarded")
+        assert (client, port) in guarded(group["primary"])
+        await connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+        async def another() -> bool:
+            row = await (await connection.execute(PRESENCE)).fetchone()
+            return row is not None and row[0] != pid and (row[1], port) in guarded(group["primary"])
+
+        await until(another, "its next presence session is guarded")
+        assert (client, port) not in guarded(group["primary"])
+
+
+async def test_the_deathwatch_ends_with_its_robot(group: Group) -> None:
+    await group.start("primary", "standby")
+    watcher = os.pidfd_open(deathwatch_of(group["primary"]))
+    try:
+        await group["primary"].kill()
+        assert select.select([watcher], [], [], LIMIT_S)[0]
+    finally:
+        os.close(watcher)
+    assert (await first_failover(group)).target == "standby"
+
+
+async def test_a_robot_whose_deathwatch_has_ended_is_replaced_all_the_same(group: Group) -> None:
+    await group.start("primary", "standby")
+    os.kill(deathwatch_of(group["primary"]), signal.SIGKILL)
+    await group["primary"].kill()
+    failover = await first_failover(group)
+    assert (failover.target, failover.detected_by) == ("standby", "standby")
 
 
 async def test_a_stopped_robot_is_replaced_when_its_lease_is_over(group: Group) -> None:

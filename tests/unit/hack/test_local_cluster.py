@@ -148,3 +148,19 @@ def test_groups_that_vanish_while_they_are_listed_are_left_out(tmp_path: Path, m
 
     monkeypatch.setattr(os, "scandir", the_kernel_removes_it_first)
     assert cgroups.groups() == [top / "node1" / "pod-that-stays", top / "node1", top]
+
+
+def test_version_2_has_its_controllers_before_anything_is_weighed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group has cpu.weight only once the one above has handed the controller down: the daemons' come first."""
+    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    (file,) = cgroups.create_for_daemons("node1")
+    assert file == tmp_path / CGROUP / "node1-system" / "cgroup.procs"
+    for level in (tmp_path, tmp_path / CGROUP):
+        assert (level / "cgroup.subtree_control").read_text() == "+cpu +memory"
+    assert cgroups.create_for_kubelet("node1") == f"/{CGROUP}/node1"
+    groups = ("", "node1", "node1-system")
+    weights = [(tmp_path / CGROUP / group / "cpu.weight").read_text() for group in groups]
+    assert weights == [str(w) for w in (cgroups.CLUSTER_WEIGHT, cgroups.PODS_WEIGHT, cgroups.DAEMONS_WEIGHT)]

@@ -11,13 +11,28 @@ import os
 import signal
 import socket
 import sys
+import time
+from pathlib import Path
 
 import psycopg
 
 from robotgroups.deathwatch import Deathwatch
 
 PAGE = 4096
+LIMIT_S, POLL_S = 10.0, 0.001
 HIGH = 200
+
+
+def until_asleep(pid: int) -> None:
+    """Waits until each of the process's two threads waits for something: a robot's has long done so when it dies."""
+    deadline = time.monotonic() + LIMIT_S
+    while sorted(path.read_text().partition(") ")[2][0] for path in Path(f"/proc/{pid}/task").glob("*/stat")) != [
+        "S",
+        "S",
+    ]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the deathwatch (pid {pid}) does not come to rest")
+        time.sleep(POLL_S)
 
 
 def main(presence_dsn: str, doorbell_dsn: str, key: int, megabytes: int) -> None:
@@ -43,6 +58,7 @@ def main(presence_dsn: str, doorbell_dsn: str, key: int, megabytes: int) -> None
         first, _ = listening.accept()
         other, _ = listening.accept()
         with first, other, deathwatch.guard(guarded.fileno()), deathwatch.guard(first.fileno()):
+            until_asleep(deathwatch.pid)
             first.send(b".")
             signal.pause()
 

@@ -22,8 +22,8 @@ async def bytes_of(pids: Collection[int], port: int) -> tuple[int, int]:
         raise RuntimeError(f"ss failed with exit code {process.returncode}")
     sent = received = 0
     for line in out.decode().splitlines():
-        owner = PID.search(line)
-        if owner is None or int(owner[1]) not in pids:
+        owners = {int(pid) for pid in PID.findall(line)}  # a deathwatch's copies are the robots' sockets
+        if owners.isdisjoint(pids):
             continue
         sent += _number(SENT, line)
         if line.split()[3].endswith(f":{port}"):

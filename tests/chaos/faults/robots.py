@@ -26,6 +26,7 @@ taken = [b"x" * (1 << 20) for _ in range(int(sys.argv[2]))]
 sys.stdin.read()
 """
 ROOM_BYTES, HOG_MIB = 8 << 20, 64
+KUBELET_S = 60.0  # it looks every second, and the robot may drain
 
 
 class RobotKilled(RobotFault):
@@ -73,6 +74,8 @@ class SandboxKilled(RobotFault):
             for child in children(pid):
                 if "/pause" in command_line(child)[:1] and os.readlink(f"/proc/{child}/ns/net") == network:
                     Process.of(child).send(signal.SIGKILL)
+        # the kubelet notices after a second, and only then tells the robot to stop: until that, all looks well
+        wait_for(f"the kubelet ends {self.robot}", KUBELET_S, lambda: not robot.alive())
 
 
 class PodDeleted(RobotFault):

@@ -28,6 +28,7 @@ def main() -> int:
     name = f"chaos-{at:%Y-%m-%d}"
     from tests.chaos import pictures  # noqa: PLC0415  the text can be made without matplotlib
 
+    results.mkdir(parents=True, exist_ok=True)
     drawn = pictures.draw(history, result.outages, results, name)
     (results / f"{name}.md").write_text(text(result, history, [path.name for path in drawn]))
     print(results / f"{name}.md")

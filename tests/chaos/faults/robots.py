@@ -75,7 +75,7 @@ class SandboxKilled(RobotFault):
                 if "/pause" in command_line(child)[:1] and os.readlink(f"/proc/{child}/ns/net") == network:
                     Process.of(child).send(signal.SIGKILL)
         # the kubelet notices after a second, and only then tells the robot to stop: until that, all looks well
-        wait_for(f"the kubelet ends {self.robot}", KUBELET_S, lambda: not robot.alive())
+        wait_for(f"the kubelet ends {self.robot}", KUBELET_S, lambda: not robot.alive)
 
 
 class PodDeleted(RobotFault):

@@ -20,6 +20,7 @@ from tenacity.wait import wait_random_exponential
 
 from robotgroups import fields
 from robotgroups.breaker import Breaker
+from robotgroups.connecting import connecting
 from robotgroups.errors import ArgumentError, ModelError, ModelFailure
 from robotgroups.refusals import Kinds, MalformedAnswerError, Refusal, Remedy, refusal_of, retry_after, utc_now
 
@@ -150,12 +151,13 @@ class Endpoint:
     async def _exchange(self, url: str, content: bytes) -> tuple[int, httpx.Headers, bytes]:
         received = bytearray()
         try:
-            async with asyncio.timeout(self._timeout_s), self._http.stream("POST", url, content=content) as answer:
-                async for chunk in answer.aiter_bytes():
-                    received += chunk
-                    if len(received) > MAX_ANSWER_BYTES:
-                        raise self._malformed(f"it is larger than {MAX_ANSWER_BYTES} bytes")
-                return answer.status_code, answer.headers, bytes(received)
+            with connecting():
+                async with asyncio.timeout(self._timeout_s), self._http.stream("POST", url, content=content) as answer:
+                    async for chunk in answer.aiter_bytes():
+                        received += chunk
+                        if len(received) > MAX_ANSWER_BYTES:
+                            raise self._malformed(f"it is larger than {MAX_ANSWER_BYTES} bytes")
+                    return answer.status_code, answer.headers, bytes(received)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise self._broken(ModelFailure.TIMEOUT, f"did not answer within {self._timeout_s:g} s") from error
         except httpx.RequestError as error:

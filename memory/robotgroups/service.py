@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from robotgroups import errors
+from robotgroups.connecting import connecting
 
 DEADLINE_S = 30.0
 # A robot that is stopped, or on a lost node, never answers: its place is taken after a lease (3 s by default), and then
@@ -102,7 +103,8 @@ class Service:
         request = self._http.build_request(
             "GET", "/v1/events", params={"after": after}, timeout=httpx.Timeout(FIRST_TIMEOUT_S, read=FEED_SILENCE_S)
         )
-        answer = await self._http.send(request, stream=True)
+        with connecting():
+            answer = await self._http.send(request, stream=True)
         if answer.is_success:
             return answer
         await answer.aread()
@@ -120,7 +122,8 @@ class Service:
         raise AssertionError("tenacity reraises")
 
     async def _try(self, method: str, path: str, **request: Any) -> Any:
-        answer = await self._http.request(method, path, **request)
+        with connecting():
+            answer = await self._http.request(method, path, **request)
         if not answer.is_success:
             raise _error_of(answer)
         try:

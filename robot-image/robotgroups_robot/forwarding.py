@@ -18,6 +18,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from robotgroups.connecting import connecting
 from robotgroups.errors import MemoryUnavailableError, NotActiveError
 from robotgroups.models import Role
 from robotgroups.robot import HostedRobot
@@ -115,9 +116,11 @@ class Forwarder:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         url = endpoint + request.url.path + (f"?{request.url.query}" if request.url.query else "")
         try:
-            answer = await self._client.request(
-                request.method, url, content=await request.body(), headers={**headers, FORWARDED: self._name}
-            )
+            body = await request.body()
+            with connecting():
+                answer = await self._client.request(
+                    request.method, url, content=body, headers={**headers, FORWARDED: self._name}
+                )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             self._count("unreachable")
             reason = f"{robot} at {endpoint} cannot be reached: {type(error).__name__} {error}".rstrip(": ")

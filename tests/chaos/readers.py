@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from robotgroups import AsyncClient
+from robotgroups.connecting import connecting
 from robotgroups.errors import PrunedError, RobotGroupsError
 from robotgroups.models import Change, ChangeKind
 from tests.chaos.history import CacheRead, Event, Gap, Place, Read, Recorder, digest_of
@@ -110,7 +111,8 @@ def _http(token: str) -> httpx.AsyncClient:
 
 async def _get(http: httpx.AsyncClient, url: str) -> httpx.Response | None:
     try:
-        return await http.get(url)
+        with connecting():
+            return await http.get(url)
     except httpx.TransportError:
         return None
 

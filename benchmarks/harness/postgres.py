@@ -18,7 +18,7 @@ from postgres_server import OWNER, PostgresServer
 from psycopg import conninfo, sql
 
 VERSION = 18
-SETTINGS = {"max_connections": "300", "shared_buffers": "128MB", "max_wal_size": "1GB", "jit": "off"}
+SETTINGS = {"max_connections": "600", "shared_buffers": "128MB", "max_wal_size": "1GB", "jit": "off"}
 SHOWN = ("server_version", "fsync", "synchronous_commit", "wal_sync_method", *SETTINGS)
 
 

@@ -4,9 +4,10 @@ import json
 import secrets
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from on_cluster import Stage
@@ -23,7 +24,7 @@ from tests.chaos.checker import Result, check
 from tests.chaos.faults import clock
 from tests.chaos.ground import Ground
 from tests.chaos.history import Fault, History, Recorder
-from tests.chaos.plan import Plan
+from tests.chaos.plan import Plan, Step
 from tests.chaos.steps import Steps
 from tests.chaos.targets import Targets
 from tests.chaos.volume import SmallVolume
@@ -110,12 +111,14 @@ class Run:
     def _steps(self, steps: Steps, workload: Workload) -> None:
         begin, done = time.monotonic(), 0
         total = sum(len(each.choices) for each in self.plan.steps)
-        for each in self.plan.steps:
+        waiting = deque(self.plan.steps)
+        while waiting:
             workload.raise_error()
             elapsed = time.monotonic() - begin
             if time.monotonic() > self.until:
                 say(f"==> {done} of {total} faults in {elapsed:.0f} s: the time is up")
                 return
+            each = waiting.popleft()
             done += len(each.choices)
             say(f"==> {done}/{total} after {elapsed:.0f} s, {workload.acknowledged} acknowledged")
             well = steps.run(each)
@@ -123,6 +126,10 @@ class Run:
             if not well:
                 say("    the group does not recover: no more faults")
                 return
+            # what hit nothing is no fault: it is done again, alone
+            waiting.extend(Step((replace(choice, delay=0.0),), each.pause) for choice in steps.missed)
+            done -= len(steps.missed)
+            steps.missed.clear()
             time.sleep(each.pause)
 
     def _verdict(self, ground: Ground, token: str, workload: Workload, history: History) -> Result:

@@ -13,7 +13,7 @@ from tests.chaos.faults.base import Effect, Fault
 from tests.chaos.ground import Ground
 from tests.chaos.history import Fault as Record
 from tests.chaos.history import Recorder
-from tests.chaos.plan import Step
+from tests.chaos.plan import Choice, Step
 
 FRESH_LIMIT_S, AIM_S, HEAL_S = 120.0, 30.0, 120.0
 
@@ -39,6 +39,8 @@ class Steps:
     stuck: Callable[[str], None]
     """Is told the diagnosis when the group does not recover."""
     number: int = field(default=0)
+    missed: list[Choice] = field(default_factory=list)
+    """Faults that found nothing to befall; whoever counts on them takes them out, and tries them again."""
 
     def run(self, step: Step) -> bool:
         """Whether the group was well again within the limit. An interrupt undoes what was done, and goes on."""
@@ -79,6 +81,7 @@ class Steps:
                 # mostly what it was aimed at is gone already, by the fault before it in the same step
                 say(f"        {choice.kind}: not possible now: {error}")
                 injected[-1].upkeep = True
+                self.missed.append(choice)
             injected[-1].heal_at = time.monotonic() + fault.hold_s
 
     @staticmethod

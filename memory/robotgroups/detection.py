@@ -87,6 +87,11 @@ class LeaseWatch:
         self._seen = fresh
         return expired
 
+    def moved_at(self, robot: str, incarnation: UUID) -> float | None:
+        """When a robot's counter was first seen where it stands (seconds, monotonic): it lived until then at least."""
+        seen = self._seen.get(robot)
+        return seen.since if seen is not None and seen.incarnation == incarnation else None
+
     @property
     def next_expiry(self) -> float:
         """When the next lease runs out (seconds, monotonic) unless there is a beat; infinite when nobody is watched."""

@@ -33,7 +33,7 @@ from robotgroups.loop import Loop
 from robotgroups.models import Beat, Outcome, Peer, Registration
 from robotgroups.presence import PresenceSession
 from robotgroups.ring import neighbour
-from robotgroups.suspects import Suspects
+from robotgroups.suspects import Suspect, Suspects
 
 # A robot tells soon, but not after every single change, how far its cache is.
 REPORT_EVERY_S = 0.05
@@ -57,7 +57,7 @@ class Body(Protocol):
         """A heartbeat has been answered."""
 
     def phase(self, name: str, seconds: float) -> None:
-        """A phase of a failover is over: ``promote``, from the suspicion to the promotion."""
+        """A phase of a failover is over: ``detect``, until the suspicion; ``promote``, from it to the promotion."""
 
     def gave_up(self, error: Exception) -> None:
         """The heart has stopped: its place is another one's, or nobody's; or by a bug."""
@@ -279,10 +279,17 @@ class Heart:
                     f", {verdict.promoted} is active now" if verdict.promoted else "",
                 )
             if outcome is Outcome.PROMOTED:
-                self._body.phase("promote", time.monotonic() - suspect.since)
+                self._promoted(suspect)
             beats_on = outcome is Outcome.ALIVE and suspect.heartbeat is not None
             changed = changed or beats_on or outcome in _DECIDED
         return changed
+
+    def _promoted(self, suspect: Suspect) -> None:
+        """By its word another robot was promoted."""
+        self._body.phase("promote", time.monotonic() - suspect.since)
+        lived = self._leases.moved_at(suspect.robot, suspect.incarnation)
+        if lived is not None:
+            self._body.phase("detect", max(suspect.since - lived, 0.0))
 
     def _rang(self, peer: Peer, held: bool) -> None:
         logger.debug("%s: the doorbell of %s (held: %s)", self._identity.robot, peer, held)

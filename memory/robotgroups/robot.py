@@ -55,8 +55,9 @@ class HostedRobot(Member):
 
     A store of its own is best opened as ``presence.application_name(incarnation)``: a failover ends its sessions too.
     ``keys`` are those of the group's models (None: the environment's); robots of one process share ``models`` instead.
-    ``on_phase(name, seconds)`` is called, in any thread, with what a failover took here: ``promote`` from its suspicion
-    to the promotion, ``first_write`` from the role event in its cache to its first acknowledged memory.
+    ``on_phase(name, seconds)`` is called, in any thread, with what a failover took here: ``detect`` from the dead
+    robot's last heartbeat to its suspicion, ``promote`` from that to the promotion, ``first_write`` from the role event
+    in its cache to its first acknowledged memory.
     ``doorbell``: where it listens for the robot that watches it (None: any port, where Postgres sees this process).
     ``deathwatch``: whether a small process of its own makes the death of this one known before its memory is freed.
     """

@@ -102,8 +102,9 @@ class Metrics:
         )
         self.failover = Histogram(
             "robotgroups_robot_failover_seconds",
-            "A failover's phases here: promote, from the suspicion of a dead robot to the promotion; first_write, "
-            "from the new role's being known to the first memory that was acknowledged",
+            "A failover's phases here: detect, from the dead robot's last heartbeat to its suspicion (it died in "
+            "between); promote, from the suspicion to the promotion; first_write, from the new role's being known to "
+            "the first memory that was acknowledged",
             ["phase"], buckets=_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self.registry.register(_RobotCollector(sample))

@@ -53,7 +53,7 @@ async def test_a_killed_robot_is_replaced_by_the_one_that_watches_it(group: Grou
     found = (await group["standby"].client.get("/v1/recall", params={"q": "acknowledged"})).json()["memories"]
     assert [memory["id"] for memory in found] == [kept]
     metrics = (await group["standby"].client.get("/metrics")).text
-    for phase in ("promote", "first_write"):
+    for phase in ("detect", "promote", "first_write"):
         assert f'robotgroups_robot_failover_seconds_count{{phase="{phase}"}} 1.0' in metrics
     await group.start("primary")
     assert await group.roles() == {"primary": "passive", "standby": "active"}

@@ -135,3 +135,13 @@ def test_a_robot_is_expired_exactly_when_its_counter_stood_still_for_a_lease(
             heartbeat, since = heartbeat + 1, now
         found = watch.observe([robot(heartbeat)], lease_s=LEASE_S, now=now)
         assert bool(found) == (now - since >= LEASE_S)
+
+
+def test_when_it_was_last_seen_to_live() -> None:
+    watch = LeaseWatch()
+    watch.observe([robot(5)], lease_s=LEASE_S, now=100.0)
+    watch.observe([robot(6)], lease_s=LEASE_S, now=100.5)
+    watch.observe([robot(6)], lease_s=LEASE_S, now=101.0)
+    assert watch.moved_at("a", ONE) == 100.5
+    assert watch.moved_at("a", TWO) is None
+    assert watch.moved_at("b", ONE) is None

@@ -3,6 +3,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from robot_process import RobotProcess, robots, until
 
@@ -68,3 +69,16 @@ async def group(dsn: str, tmp_path: Path) -> AsyncIterator[Group]:
     """One active and one passive robot, declared and not started."""
     async with declared(dsn, tmp_path, ["primary"], ["standby"]) as made:
         yield made
+
+
+async def events(stream: httpx.Response) -> AsyncIterator[dict[str, str]]:
+    """Events of a stream, as dictionaries of their fields."""
+    fields: dict[str, str] = {}
+    async for line in stream.aiter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        else:
+            if "data" in fields:
+                yield fields
+            fields = {}

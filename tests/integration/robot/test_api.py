@@ -8,7 +8,7 @@ import httpx
 import pytest
 from robot_process import until
 
-from .conftest import SETTINGS, Group, declared
+from .conftest import SETTINGS, Group, declared, events
 
 
 @pytest.fixture(scope="module")
@@ -248,16 +248,3 @@ async def test_no_secret_is_logged(running: Group) -> None:
     text = robot.log.read_text()
     for secret in (robot.token, "a-password-of-the-login", "private words"):
         assert secret not in text
-
-
-async def events(stream: httpx.Response) -> AsyncIterator[dict[str, str]]:
-    """Events of a stream, as dictionaries of their fields."""
-    fields: dict[str, str] = {}
-    async for line in stream.aiter_lines():
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        else:
-            if "data" in fields:
-                yield fields
-            fields = {}

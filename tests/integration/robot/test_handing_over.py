@@ -14,7 +14,7 @@ from robot_process import RobotProcess, until
 
 from robotgroups.models import Failback
 
-from .conftest import KEY, SETTINGS, Group
+from .conftest import KEY, SETTINGS, Group, events
 
 LIMIT_S = 20
 ENOUGH = 20
@@ -124,6 +124,27 @@ async def test_no_request_fails_by_a_failback(running: Group) -> None:
     assert [(f.kind, f.target, f.reason) for f in await running.store.failovers(running.id)] == [
         ("switchover", "primary", "failback"), ("failover", "standby", "its doorbell fell silent"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ["primary", "standby"])
+async def test_a_stream_outlasts_a_switchover(running: Group, asked: str) -> None:
+    """The robot at which it is open has another role then, and goes on telling."""
+    client = running[asked].client
+    seen = []
+    async with client.stream("GET", "/v1/events") as stream:
+        feed = events(stream)
+        with anyio.fail_after(LIMIT_S):
+            for content in ("before", "after"):
+                assert (await client.post("/v1/memories", json={"content": content})).status_code == 201
+                seen.append(await anext(feed))
+                if content == "before":
+                    answer = await client.post("/v1/switchover", json={"to": "standby"})
+                    assert answer.status_code == 200, answer.text
+                    seen.append(await anext(feed))
+    assert [event["event"] for event in seen] == ["added", "role", "added"]
+    first = int(seen[0]["id"])
+    assert [int(event["id"]) for event in seen] == [first, first + 1, first + 2]
+    assert await running.contents() == ["after", "before"]
 
 
 @pytest.mark.parametrize("asked", ["primary", "standby"])

@@ -18,6 +18,8 @@ DEADLINE_S = 30.0
 # another try finds its successor. What does take long gets more and more time.
 FIRST_TIMEOUT_S, LONGEST_TIMEOUT_S, LEAST_TIMEOUT_S = 4.0, 16.0, 0.1
 CONNECT_TIMEOUT_S = 2.0
+# Much content is long in the writing, and would be written again by another try: so much more time it gets.
+BYTES_A_SECOND = 64 * 1024
 # No idle connection outlives a try: the next one may reach another robot.
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3.0)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
@@ -76,7 +78,9 @@ class Service:
 
         """
         end = time.monotonic() + self._deadline
-        patience = FIRST_TIMEOUT_S
+        sent = int(self._http.build_request(method, path, **request).headers.get("Content-Length", 0))
+        patience = FIRST_TIMEOUT_S + sent / BYTES_A_SECOND
+        longest = max(patience, LONGEST_TIMEOUT_S)
 
         async def attempt() -> Any:
             nonlocal patience
@@ -86,7 +90,7 @@ class Service:
             try:
                 return await self._try(method, path, timeout=timeout, **request)
             except (httpx.ReadTimeout, httpx.WriteTimeout):
-                patience = min(2 * patience, LONGEST_TIMEOUT_S)
+                patience = min(2 * patience, longest)
                 raise
 
         return await self.retried(attempt)

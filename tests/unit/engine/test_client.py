@@ -472,3 +472,14 @@ def test_the_synchronous_face_is_closed_once_and_says_so() -> None:
     client.close()
     with pytest.raises(errors.ClosedError, match="client of http://group has been shut down"):
         client.status()
+
+
+async def test_much_content_has_more_time_before_it_is_sent_again() -> None:
+    hangs = httpx.ReadTimeout("no answer")
+    service = Service(hangs, hangs, problem(422, "invalid-request"))
+    async with service.client(deadline=120) as client:
+        with pytest.raises(errors.ArgumentError):
+            await client.load_text("large.md", "x" * (16 * 64 * 1024))
+    first, *others = [request.extensions["timeout"]["read"] for request in service.asked]
+    assert 20.0 < first < 20.1
+    assert others == [first, first]

@@ -28,7 +28,7 @@ from robotgroups.limits import check_scope, check_time
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised, SwitchoverResult
 from robotgroups.recall import Recalled
 from robotgroups.remembering import NewMemory
-from robotgroups.service import DEADLINE_S, Service, error_of
+from robotgroups.service import DEADLINE_S, LONGEST_TIMEOUT_S, Service, error_of
 from robotgroups.updating import HISTORY, UNCHANGED, Expiry, MemoryVersion, Patch, Updated
 
 __all__ = ["DEADLINE_S", "AsyncClient"]
@@ -285,7 +285,8 @@ class AsyncClient(ConnectionCalls):
         return sum([await self._erase({"ids": ids}) for ids in _runs(erasure.ids)])
 
     async def _erase(self, body: Mapping[str, Any]) -> int:
-        return int((await self._service.ask("POST", "/v1/memories/erase", json=body))["erased"])
+        asked = self._service.ask("POST", "/v1/memories/erase", json=body, patience=LONGEST_TIMEOUT_S)  # of thousands
+        return int((await asked)["erased"])
 
     # -- the group ---------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from robotgroups.filing import CHUNK_TOKENS, FileSync, LoadedFile, Unloaded
 from robotgroups.limits import check_scope
 from robotgroups.relating import FIND_LIMIT
 from robotgroups.relations import RELATED_LIMIT, Related, check_kind, check_weight, walk_of
+from robotgroups.service import LONGEST_TIMEOUT_S
 from robotgroups.tagging import TAGS_LIMIT, TagCount, Tagged
 from robotgroups.tags import TagMatch, TagNode, check_tags
 
@@ -118,7 +119,8 @@ class ConnectionCalls(FileLoading, ABC):
 
     async def unload_text(self, path: str, *, scope: Mapping[str, str] | None = None) -> Unloaded:
         """Unload the file that is known by exactly this path; else as ``unload_file``."""
-        return _read(Unloaded, await self._ask("DELETE", "/v1/files", params={"path": path, **_scope(scope)}))
+        wanted = {"params": {"path": path, **_scope(scope)}, "patience": LONGEST_TIMEOUT_S}  # it may hold thousands
+        return _read(Unloaded, await self._ask("DELETE", "/v1/files", **wanted))
 
 
 def _scope(scope: Mapping[str, str] | None) -> dict[str, str]:

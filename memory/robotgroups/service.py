@@ -69,8 +69,10 @@ class Service:
         """Close the connections."""
         await self._http.aclose()
 
-    async def ask(self, method: str, path: str, **request: Any) -> Any:
+    async def ask(self, method: str, path: str, *, patience: float = FIRST_TIMEOUT_S, **request: Any) -> Any:
         """The JSON of an answer; ``request`` is what httpx takes.
+
+        ``patience``: seconds that the first try gets for an answer, beside what it takes to send much content.
 
         Raises:
             MemoryUnavailableError: connections were lost until the deadline.
@@ -79,7 +81,7 @@ class Service:
         """
         end = time.monotonic() + self._deadline
         sent = int(self._http.build_request(method, path, **request).headers.get("Content-Length", 0))
-        patience = FIRST_TIMEOUT_S + sent / BYTES_A_SECOND
+        patience += sent / BYTES_A_SECOND
         longest = max(patience, LONGEST_TIMEOUT_S)
 
         async def attempt() -> Any:

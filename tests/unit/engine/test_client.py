@@ -483,3 +483,11 @@ async def test_much_content_has_more_time_before_it_is_sent_again() -> None:
     first, *others = [request.extensions["timeout"]["read"] for request in service.asked]
     assert 20.0 < first < 20.1
     assert others == [first, first]
+
+
+async def test_what_may_take_long_is_not_asked_again_soon() -> None:
+    hangs = httpx.ReadTimeout("no answer")
+    service = Service(hangs, httpx.Response(200, json={"erased": 2}))
+    async with service.client(deadline=60) as client:
+        assert await client.erase(scope={"user": "u1"}) == 2
+    assert [request.extensions["timeout"]["read"] > 15.9 for request in service.asked] == [True, True]

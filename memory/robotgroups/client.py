@@ -285,8 +285,8 @@ class AsyncClient(ConnectionCalls):
         return sum([await self._erase({"ids": ids}) for ids in _runs(erasure.ids)])
 
     async def _erase(self, body: Mapping[str, Any]) -> int:
-        asked = self._service.ask("POST", "/v1/memories/erase", json=body, patience=LONGEST_TIMEOUT_S)  # of thousands
-        return int((await asked)["erased"])
+        path, patience = "/v1/memories/erase", LONGEST_TIMEOUT_S  # they may be thousands
+        return int((await self._service.ask("POST", path, json=body, patience=patience))["erased"])
 
     # -- the group ---------------------------------------------------------------------------------------------------
 

@@ -119,8 +119,9 @@ class ConnectionCalls(FileLoading, ABC):
 
     async def unload_text(self, path: str, *, scope: Mapping[str, str] | None = None) -> Unloaded:
         """Unload the file that is known by exactly this path; else as ``unload_file``."""
-        wanted = {"params": {"path": path, **_scope(scope)}, "patience": LONGEST_TIMEOUT_S}  # it may hold thousands
-        return _read(Unloaded, await self._ask("DELETE", "/v1/files", **wanted))
+        wanted = {"path": path, **_scope(scope)}
+        answer = await self._ask("DELETE", "/v1/files", params=wanted, patience=LONGEST_TIMEOUT_S)  # of thousands
+        return _read(Unloaded, answer)
 
 
 def _scope(scope: Mapping[str, str] | None) -> dict[str, str]:

@@ -80,19 +80,20 @@ class Service:
 
         """
         end = time.monotonic() + self._deadline
-        sent = int(self._http.build_request(method, path, **request).headers.get("Content-Length", 0))
-        patience += sent / BYTES_A_SECOND
-        longest = max(patience, LONGEST_TIMEOUT_S)
+        hung = 0
 
         async def attempt() -> Any:
-            nonlocal patience
+            nonlocal hung
+            asked = self._http.build_request(method, path, **request)
+            first = patience + int(asked.headers.get("Content-Length", 0)) / BYTES_A_SECOND
             # a try that hangs does not outlive the deadline; the last one still gets a moment
             left = max(end - time.monotonic(), LEAST_TIMEOUT_S)
-            timeout = httpx.Timeout(min(left, patience), connect=min(left, CONNECT_TIMEOUT_S))
+            allowed = min(left, first * 2**hung, max(first, LONGEST_TIMEOUT_S))
+            asked.extensions["timeout"] = httpx.Timeout(allowed, connect=min(left, CONNECT_TIMEOUT_S)).as_dict()
             try:
-                return await self._try(method, path, timeout=timeout, **request)
+                return await self._try(asked)
             except (httpx.ReadTimeout, httpx.WriteTimeout):
-                patience = min(2 * patience, longest)
+                hung += 1
                 raise
 
         return await self.retried(attempt)
@@ -100,7 +101,7 @@ class Service:
     async def ask_once(self, method: str, path: str, **request: Any) -> Any:
         """As ``ask``, in one try."""
         try:
-            return await self._try(method, path, **request)
+            return await self._try(self._http.build_request(method, path, **request))
         except httpx.TransportError as error:
             raise lost(error) from error
 
@@ -127,9 +128,9 @@ class Service:
             raise lost(error) from error
         raise AssertionError("tenacity reraises")
 
-    async def _try(self, method: str, path: str, **request: Any) -> Any:
+    async def _try(self, request: httpx.Request) -> Any:
         with connecting():
-            answer = await self._http.request(method, path, **request)
+            answer = await self._http.send(request)
         if not answer.is_success:
             raise _error_of(answer)
         try:

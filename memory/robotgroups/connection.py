@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import select
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -120,6 +122,12 @@ def spoken_to(connection: psycopg.AsyncConnection[Any]) -> bool:
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def local_host(descriptor: int) -> str:
+    """The address at which the other end of a connection sees this process; the loopback when they share a machine."""
+    with socket.socket(fileno=os.dup(descriptor)) as own:
+        return own.getsockname()[0] if own.family in (socket.AF_INET, socket.AF_INET6) else "127.0.0.1"
 
 
 def error_of(state: str, message: str) -> errors.RobotGroupsError:

@@ -101,10 +101,10 @@ class Watcher:
             held = False
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    reader, writer = await asyncio.open_connection(*_address(peer.doorbell), limit=1024)
+                    reader, writer = await asyncio.open_connection(*place_of(peer.doorbell), limit=1024)
                 held, pause = True, FIRST_PAUSE_S
                 try:
-                    _keep_alive(writer)
+                    keep_alive(writer)
                     while await reader.read(1024):
                         pass
                 finally:
@@ -120,15 +120,19 @@ def _place(peer: Peer | None) -> tuple[object, ...]:
     return () if peer is None else (peer.name, peer.incarnation, peer.doorbell)
 
 
-def _address(doorbell: str) -> tuple[str, int]:
+def place_of(doorbell: str) -> tuple[str, int]:
+    """Host and port of "host:port". ValueError: it is none."""
     host, _, port = doorbell.rpartition(":")
     if not 0 < int(port) <= HIGHEST_PORT:
         raise ValueError(f"{port} is no port")
     return host.strip("[]"), int(port)
 
 
-def _keep_alive(writer: asyncio.StreamWriter) -> None:
+def keep_alive(writer: asyncio.StreamWriter) -> None:
+    """Let the kernel find out in seconds that the other end's node is lost."""
     held = writer.get_extra_info("socket")
+    if held is None:  # uvloop: it was reset as it was made
+        raise ConnectionResetError("the connection has ended")
     held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_KEEPALIVES:
         if hasattr(socket, name):  # not on every system

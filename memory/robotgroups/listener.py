@@ -8,7 +8,7 @@ from types import TracebackType
 
 import psycopg
 
-from robotgroups.connection import Connection, checked_dsn, our_errors, readable, refuse_pooler
+from robotgroups.connection import Connection, checked_dsn, local_host, our_errors, raise_ours, readable, refuse_pooler
 from robotgroups.presence import announced_revision, channel
 
 PAUSE_S = 0.5  # how soon a newly wanted group is listened to; whoever asks for it reads its state then anyway
@@ -70,6 +70,14 @@ class Listener:
                 revision = announced_revision(note.payload)
                 if group_id is not None and revision is not None:
                     yield Notification(group_id, revision)
+
+    @property
+    def local_host(self) -> str:
+        """The address at which Postgres sees this process. MemoryUnavailableError: the connection has ended."""
+        try:
+            return local_host(self._connection.fileno())
+        except psycopg.Error as error:
+            raise_ours(error)
 
     async def close(self) -> None:
         """Close the session."""

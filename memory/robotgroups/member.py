@@ -15,6 +15,7 @@ from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.group_models import GroupModels
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
+from robotgroups.links import Links
 from robotgroups.models import Change, GroupStatus, Memory, Remembered, Revised, Role
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVerbs, FileVerbs):
     """What a robot knows of its group and does with the group's memory; ``HostedRobot`` keeps it up to date."""
+
+    _links: Links
 
     def __init__(self, store: Store, group_id: int, name: str, models: GroupModels) -> None:
         self.name = name
@@ -248,7 +251,8 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome]:
-        written = await self._session.remember(self.name, self._claim(), items)
+        written = await self._session.remember(self.name, self._claim(), items, quiet=self._links.reach_all)
+        self._links.tell(written)
         self._replica.acknowledge(written.revision)
         await self._replica.take(written.changes, written.revision)
         self._lexer.soon(len(items))

@@ -23,18 +23,22 @@ from robotgroups.remembering import Item, Kept, changes_of
 _READ = READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 
+_HUSH = b"SELECT set_config('robotgroups.quiet', %s, false)"
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """An outcome for each item, in order; and what the feed tells of them, from the first revision on.
 
     ``revision`` is the group's after them, 0 when there is none. ``changes`` end before it when the feed tells more
-    than is known here.
+    than is known here. ``kept``: what became of those that were not refused. ``quiet``: Postgres announced nothing.
     """
 
     outcomes: Sequence[Outcome]
     changes: Sequence[Change]
     revision: int
+    kept: Sequence[Kept]
+    quiet: bool
 
 
 class MemorySession:
@@ -44,6 +48,7 @@ class MemorySession:
         self._conninfo = conninfo
         self._group_id = group_id
         self._connection: Connection | None = None
+        self._quiet = False  # whether this connection announces nothing
         self._free = asyncio.Lock()
 
     async def open(self) -> None:
@@ -51,10 +56,13 @@ class MemorySession:
         async with our_errors():
             await self._connected()
 
-    async def remember(self, robot: str | None, tenure: int | None, items: Sequence[Item]) -> Written:
+    async def remember(
+        self, robot: str | None, tenure: int | None, items: Sequence[Item], *, quiet: bool = False
+    ) -> Written:
         """Remember items in one transaction, durable at return (M1).
 
-        ``tenure`` None is for the owner, and writes for the first active robot.
+        ``tenure`` None is for the owner, and writes for the first active robot. ``quiet``: the caller sees to it that
+        others hear of it.
 
         Raises:
             NotActiveError: the fence (R2); NoActiveRobotError, NotPermittedError.
@@ -63,7 +71,9 @@ class MemorySession:
         """
         text = f"[{','.join(item.json for item in items)}]"
         async with self._free, our_errors():
+            await self._hush(quiet)
             rows = await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
+            quiet = self._quiet  # not on a connection that is newer
         outcomes: list[Outcome] = [errors.MemoryUnavailableError("Postgres gave no outcome")] * len(items)
         kept = []
         for place, memory_id, revision, epoch, created, in_working_memory, code, message, at, evicted in rows:
@@ -74,7 +84,8 @@ class MemorySession:
             done = Remembered(memory_id, revision, epoch, created, in_working_memory, item.tokens)
             outcomes[place - 1] = done
             kept.append(Kept(item, done, at, evicted or ()))
-        return Written(outcomes, changes_of(kept, robot), max((k.done.revision for k in kept), default=0))
+        revision = max((k.done.revision for k in kept), default=0)
+        return Written(outcomes, changes_of(kept, robot), revision, kept, quiet)
 
     async def idle(self) -> None:
         """Wait for what is under way; not for the connection."""
@@ -95,6 +106,12 @@ class MemorySession:
             except psycopg.OperationalError:  # ended just now; to read again does no harm
                 rows = await self._fetch(_READ, arguments)
         return changes_of_rows(rows, after, limit)
+
+    async def _hush(self, quiet: bool) -> None:
+        await self._connected()
+        if self._quiet != quiet:
+            await self._fetch(_HUSH, ("on" if quiet else "off",))
+            self._quiet = quiet
 
     async def _fetch(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:
         connection = await self._connected()
@@ -123,5 +140,5 @@ class MemorySession:
             except BaseException:
                 await connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._quiet = connection, False
         return self._connection

@@ -267,7 +267,7 @@ class Registration:
 class Peer:
     """Another robot of the group: its heartbeat's counter, and "host:port" of its doorbell or "".
 
-    The counter is -1 for one whose presence has vanished though it has not taken leave.
+    The counter is negative (-1) for one whose presence has vanished though it has not taken leave.
     """
 
     name: str

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from types import TracebackType
 from uuid import UUID
 
@@ -17,7 +15,15 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import dict_row
 
-from robotgroups.connection import Connection, checked_dsn, our_errors, raise_ours, readable, refuse_pooler
+from robotgroups.connection import (
+    Connection,
+    checked_dsn,
+    local_host,
+    our_errors,
+    raise_ours,
+    readable,
+    refuse_pooler,
+)
 from robotgroups.models import Beat, Peer, Registration, Role, Verdict
 from robotgroups.suspects import Suspect
 
@@ -180,8 +186,7 @@ class PresenceSession:
     @property
     def local_host(self) -> str:
         """The address at which Postgres sees this process; the loopback when they share a machine."""
-        with socket.socket(fileno=os.dup(self.descriptor)) as own:
-            return own.getsockname()[0] if own.family in (socket.AF_INET, socket.AF_INET6) else "127.0.0.1"
+        return local_host(self.descriptor)
 
     async def close(self) -> None:
         """Close the session; Postgres lets go of its lock."""

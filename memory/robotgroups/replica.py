@@ -104,6 +104,7 @@ class Replica:
                 self._own.discard(revision)
             else:
                 others = True
+        self._own = {revision for revision in self._own if revision > self._heard_to}  # they need not be announced
         return others, again
 
     def unheard(self) -> None:
@@ -121,6 +122,25 @@ class Replica:
             self.announced = max(self.announced, self.cache.revision)
             if self.cache.revision == revision:
                 self._own.add(revision)
+            await self.wake()
+
+    async def told(self, changes: Sequence[Change], revision: int) -> None:
+        """Go on by what another robot says that it has written; what does not follow is read.
+
+        Raises:
+            MemoryUnavailableError, UnknownGroupError.
+
+        """
+        self._heard += 1
+        self.announced = max(self.announced, revision)
+        if not self.warm:
+            return
+        for change in changes:
+            if change.revision == self.cache.revision + 1:
+                self._apply(change)
+        if self.cache.revision < revision:
+            await self.follow()
+        else:
             await self.wake()
 
     def beaten(self, revision: int, applied: int) -> None:

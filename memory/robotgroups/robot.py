@@ -27,6 +27,7 @@ from robotgroups.extraction_chore import ExtractionChore
 from robotgroups.group_models import GroupModels
 from robotgroups.heart import FIRST_PAUSE_S, Heart, Identity, rested
 from robotgroups.jobs import Claimant
+from robotgroups.links import Links
 from robotgroups.listener import Listener
 from robotgroups.member import Member
 from robotgroups.models import Beat, Registration, Role
@@ -59,6 +60,7 @@ class HostedRobot(Member):
     robot's last heartbeat to its suspicion, ``promote`` from that to the promotion, ``first_write`` from the role event
     in its cache to its first acknowledged memory.
     ``doorbell``: where it listens for the robot that watches it (None: any port, where Postgres sees this process).
+    ``link``: where it listens for the robots that follow what it writes (None: likewise).
     ``deathwatch``: whether a small process of its own makes the death of this one known before its memory is freed.
     """
 
@@ -75,6 +77,7 @@ class HostedRobot(Member):
         keys: ApiKeys | None = None,
         models: GroupModels | None = None,
         doorbell: DoorbellPlace | None = None,
+        link: DoorbellPlace | None = None,
         deathwatch: bool = False,
         on_phase: Callable[[str, float], None] | None = None,
     ) -> None:
@@ -89,6 +92,10 @@ class HostedRobot(Member):
         rejoins = on_replaced is OnReplaced.REJOIN
         identity = Identity(group_id, name, self.incarnation, endpoint, rejoins, deathwatch)
         self._heart = Heart(store.dsn, identity, self, doorbell)
+        self._link = link
+        self._links = Links(
+            store, group_id, name, self.incarnation, self._replica, heard=self._told, guarded=self._or_end
+        )
         self._on_phase = on_phase
         self._first_written = 0  # the tenure under which it has remembered something
         self._leaving = False  # nobody hands over to it any more
@@ -120,11 +127,14 @@ class HostedRobot(Member):
             try:
                 await self._session.open()
                 await self._replica.catch_up()
+                host = listener.local_host
+                await self._links.open(self._link or DoorbellPlace(host, 0, host))
             except BaseException:
                 await listener.close()
                 raise
             await self._heart.beat()
         except BaseException:
+            await self._links.close()
             await self._session.close()
             await self._heart.stop()
             raise
@@ -153,6 +163,7 @@ class HostedRobot(Member):
             if self._own_models is not None:
                 await self._own_models.aclose()
             await self._close_writer()
+            await self._links.close()
             await self._replica.close(f"robot {self.name} has stopped")
 
     async def _rest(self) -> None:
@@ -250,12 +261,14 @@ class HostedRobot(Member):
         self._tokenizer = registration.tokenizer
         self._replica.beaten(registration.revision, applied)
         self._replica.reported = 0
+        self._links.registered()
         self._beat.set()
 
     def _beaten(self, beat: Beat, applied: int) -> None:
         self._answered_at = time.monotonic()
         self.cache.max_tokens = beat.max_tokens
         self._replica.beaten(beat.revision, applied)
+        self._links.present(beat.peers)
         self._beat.set()
 
     async def _or_end(self, work: Coroutine[Any, Any, None]) -> None:
@@ -277,6 +290,7 @@ class HostedRobot(Member):
     async def _ended(self, error: Exception) -> None:
         self._tasks.remove(asyncio.current_task())  # type: ignore[arg-type]  # it is in a task
         await self._rest()
+        await self._links.close()
         await self._replica.close(f"robot {self.name} has ended: {error}")
 
     async def _keep_up(self) -> None:
@@ -291,6 +305,7 @@ class HostedRobot(Member):
                     self._report()
                 else:
                     await self._replica.wake()
+                await self._links.keep()
                 told = ""
             except (MemoryUnavailableError, UnknownGroupError) as error:
                 if str(error) != told:
@@ -335,6 +350,14 @@ class HostedRobot(Member):
             await self._replica.follow()
         if asked:
             self._heart.soon()
+        self._links.follow()
+        self._report()
+
+    def _told(self) -> None:
+        """Another robot has told what it has written, and the cache has it."""
+        if self.role is Role.ACTIVE:
+            self._background.wake()
+        self._links.follow()
         self._report()
 
     def _report(self) -> None:

@@ -16,6 +16,7 @@ from robotgroups.feed import READ, changes_of_rows
 from robotgroups.files_store import FilesStore
 from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
+from robotgroups.link import Link
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
 from robotgroups.memory_session import MemorySession
 from robotgroups.models import (
@@ -34,6 +35,7 @@ from robotgroups.models import (
     Verdict,
     roles_from_json,
 )
+from robotgroups.presence import channel
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
 from robotgroups.relations_store import RelationsStore
 from robotgroups.transfer_store import TransferStore
@@ -268,6 +270,25 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         return Memory.from_json(
             await self._value("SELECT robotgroups.get_memory(%s, %s::bigint)", (group_id, memory_id))
         )
+
+    # -- links -------------------------------------------------------------------------------------------------------
+
+    async def hang_link(self, group_id: int, robot: str, incarnation: UUID, address: str, key: bytes) -> bool:
+        """Let the group's robots know where this one tells what it writes. False: it is not present."""
+        return bool(
+            await self._value(
+                "SELECT robotgroups.hang_link(%s, %s, %s, %s, %s)", (group_id, robot, incarnation, address, key)
+            )
+        )
+
+    async def links(self, group_id: int) -> list[Link]:
+        """Where the robots that are present tell what they write."""
+        rows = await self._rows("SELECT * FROM robotgroups.links(%s)", (group_id,))
+        return [Link(r["robot"], r["incarnation"], r["link"], bytes(r["link_key"])) for r in rows]
+
+    async def announce(self, group_id: int, revision: int) -> None:
+        """Announce a revision that its transaction did not announce."""
+        await self._value("SELECT pg_notify(%s, %s) IS NULL", (channel(group_id), str(revision)))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

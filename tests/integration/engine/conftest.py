@@ -64,6 +64,7 @@ class Group:
         tasks, robot._tasks = robot._tasks, []
         await cancelled(tasks)
         await robot._heart.stop(withdraw=False)
+        await robot._links.close()
         await robot._session.close()
 
         async def dead() -> bool:

@@ -1,0 +1,55 @@
+"""Announcements that are not in the transaction: one for many, a moment later, for those to whom nobody tells more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from robotgroups.errors import RobotGroupsError
+
+# Before PostgreSQL 19 a NOTIFY wakes every session of the database that listens to anything. Robots learn of what they
+# were not told by their heartbeats, sooner than this.
+EVERY_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Announcer:
+    """Announces the highest revision, at once when it has not done so for a second; ``close`` waits for it."""
+
+    def __init__(self, announce: Callable[[int], Awaitable[None]]) -> None:
+        self._announce = announce
+        self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._revision = self._announced = 0
+        self._free_at = 0.0
+
+    def soon(self, revision: int) -> None:
+        """The group is at ``revision``."""
+        self._revision = max(self._revision, revision)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="announcements")
+
+    async def close(self) -> None:
+        """Announce at once what is left."""
+        self._closing.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._revision > self._announced:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(self._free_at - time.monotonic(), 0)):
+                        await self._closing.wait()
+                revision = self._revision
+                self._free_at = time.monotonic() + EVERY_S
+                await self._announce(revision)
+                self._announced = revision
+        except RobotGroupsError as error:  # who listens polls as well (M5), and the next remember tries again
+            logger.info("an announcement is late: %s", error)
+        finally:
+            self._task = None

@@ -23,6 +23,7 @@ from robotgroups.remembering import Item, Kept, changes_of
 _READ = READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 
+_REMEMBER_ONE = b"SELECT * FROM robotgroups.remember_one(%s, %s, %s, %s::jsonb)"
 _HUSH = b"SELECT set_config('robotgroups.quiet', %s, false)"
 
 
@@ -69,10 +70,14 @@ class MemorySession:
             MemoryUnavailableError: nobody knows whether it was done.
 
         """
-        text = f"[{','.join(item.json for item in items)}]"
         async with self._free, our_errors():
             await self._hush(quiet)
-            rows = await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
+            rows: list[TupleRow] = []
+            if len(items) == 1 and items[0].simple and tenure is not None:
+                rows = await self._fetch(_REMEMBER_ONE, (self._group_id, robot, tenure, items[0].json))
+            if not rows:
+                text = f"[{','.join(item.json for item in items)}]"
+                rows = await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
             quiet = self._quiet  # not on a connection that is newer
         outcomes: list[Outcome] = [errors.MemoryUnavailableError("Postgres gave no outcome")] * len(items)
         kept = []

@@ -26,6 +26,8 @@ CONTAINER = "robot"
 PORT_NAME = "http"
 DOORBELL_PORT = 8079  # what a robot takes when nothing else is said
 DOORBELL_PORT_NAME = "doorbell"
+LINK_PORT = 8078  # likewise
+LINK_PORT_NAME = "link"
 PORT = 8080
 SECRETS_PATH = "/var/run/secrets/robotgroups"
 

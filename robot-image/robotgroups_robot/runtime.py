@@ -99,6 +99,7 @@ class Runtime:
             incarnation=self._incarnation,
             keys=self.settings.api_keys(),
             doorbell=self.settings.doorbell,
+            link=self.settings.link,
             deathwatch=True,
             on_phase=self.metrics.observe_phase,
         )

@@ -25,6 +25,7 @@ _REMEDIES = {
     "pod_ip": "set it from the downward API (status.podIP), or to the address at which other robots reach this one",
     "port": "set it to a port number, or leave it out for 8080",
     "doorbell_port": "set it to a port number, to 0 for any, or leave it out for 8079",
+    "link_port": "set it to a port number, to 0 for any, or leave it out for 8078",
     "log_level": "set it to debug, info, warning or error",
     "log_format": "set it to json or console",
     "drain_seconds": "set it to a number of seconds from 0 to 20, or leave it out for 3",
@@ -72,6 +73,7 @@ class RobotSettings(BaseSettings):
     pod_ip: Annotated[str, AfterValidator(_ip_address)]
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     doorbell_port: Annotated[int, Field(ge=0, le=65535, description="0: any port that is free")] = 8079
+    link_port: Annotated[int, Field(ge=0, le=65535, description="0: any port that is free")] = 8078
     bind: Annotated[str | None, Field(description="address to listen on; all of the pod's when it is not set")] = None
     dsn: SecretStr | None = None
     dsn_file: Path = Path("/var/run/secrets/robotgroups/dsn")
@@ -110,6 +112,11 @@ class RobotSettings(BaseSettings):
     def doorbell(self) -> DoorbellPlace:
         """Where the robot that watches this one holds its connection."""
         return DoorbellPlace(self.listen_address, self.doorbell_port, self.pod_ip)
+
+    @property
+    def link(self) -> DoorbellPlace:
+        """Where the robots that follow this one hold their links."""
+        return DoorbellPlace(self.listen_address, self.link_port, self.pod_ip)
 
     def describe(self) -> dict[str, object]:
         """The settings for the log: secrets stay hidden."""

@@ -74,6 +74,7 @@ class RobotProcess:
             "ROBOTGROUPS_BIND": "127.0.0.1",
             "ROBOTGROUPS_PORT": str(self.port),
             "ROBOTGROUPS_DOORBELL_PORT": "0",
+            "ROBOTGROUPS_LINK_PORT": "0",
             "ROBOTGROUPS_DSN_FILE": str(self.directory / "dsn"),
             "ROBOTGROUPS_TOKEN_FILE": str(self.directory / "token"),
             "ROBOTGROUPS_DRAIN_SECONDS": str(self.drain_seconds),

@@ -13,7 +13,7 @@ DECLARE
     v_originator text := coalesce(p_item->>'originator', p_robot); v_scope text[] := '{}'; v_hash bytea; v_id bigint; v_room integer; v_need integer;
     v_gone bigint[] := '{}'; v_slots integer[] := '{}'; v_freed integer := 0; v_used integer; v_end integer; v_before integer; v_revision bigint; v_jobs text[];
 BEGIN
-    IF p_item ?| '{key,tags,expires_at}' OR v_content IS NULL OR v_tokens IS NULL OR octet_length(v_content) > 262144 OR v_content !~ '\S' THEN RETURN; END IF;
+    IF p_item ?| '{key,tags,expires_at}' OR v_content IS NULL OR octet_length(v_content) > 262144 OR v_content !~ '\S' THEN RETURN; END IF;
     IF p_item ? 'scope' THEN v_scope := ARRAY(SELECT jsonb_array_elements_text(p_item->'scope')); END IF;
     v_hash := memory_hash(v_content, v_scope);
     IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;  -- M1

@@ -17,6 +17,8 @@ from robotgroups_operator.names import (
     LABEL_GROUP,
     LABEL_ROBOT,
     LABEL_SERVING,
+    LINK_PORT,
+    LINK_PORT_NAME,
     PORT,
     PORT_NAME,
     SECRETS_PATH,
@@ -125,6 +127,7 @@ def _robot_container(group: Group, robot: Robot, template: Template) -> Manifest
         "ports": [
             {"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"},
             {"name": DOORBELL_PORT_NAME, "containerPort": DOORBELL_PORT, "protocol": "TCP"},
+            {"name": LINK_PORT_NAME, "containerPort": LINK_PORT, "protocol": "TCP"},
         ],
         "env": _environment(group, robot, template),
         "resources": dict(template.resources) if template.resources else DEFAULT_RESOURCES,

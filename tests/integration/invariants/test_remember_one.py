@@ -1,0 +1,159 @@
+"""remember_one is remember_batch with one memory, or does nothing (R2, M1-M4)."""
+
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import namedtuple_row
+
+from robotgroups.models import Eviction, GroupKey, GroupSettings
+
+from .conftest import Group
+
+pytestmark = pytest.mark.anyio
+
+ONE = "SELECT * FROM robotgroups.remember_one(%s, %s, %s, %s::jsonb)"
+BATCH = "SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
+WORKING_SET = """
+SELECT w.slot, m.content, w.tokens, w.keeper, w.access_count, w.pinned FROM robotgroups.working_memory w
+JOIN robotgroups.memories m ON m.id = w.memory_id WHERE w.group_id = %s ORDER BY w.slot
+"""
+MEMORIES = """
+SELECT content, content_hash, originator, tokens, tags, metadata, scope, expires_at, remember_count, version, group_id = %s
+FROM robotgroups.memories WHERE space_id = (SELECT space_id FROM robotgroups.groups WHERE id = %s) ORDER BY id
+"""
+CHANGES = """
+SELECT c.revision, c.kind, c.epoch, c.robot, CASE c.kind WHEN 'updated' THEN '{}' WHEN 'role' THEN '{}' ELSE c.payload END,
+    ARRAY(SELECT m.content FROM unnest(c.memory_ids) WITH ORDINALITY i(id, n) JOIN robotgroups.memories m ON m.id = i.id ORDER BY i.n)
+FROM robotgroups.changes c WHERE c.group_id = %s ORDER BY c.revision
+"""
+COUNTERS = """
+SELECT revision, working_memory_nodes, working_memory_tokens, pinned_tokens, slots, ranking_used FROM robotgroups.groups WHERE id = %s
+"""
+JOBS = """
+SELECT m.content, j.kind FROM robotgroups.jobs j JOIN robotgroups.memories m ON m.id = j.memory_id
+WHERE m.group_id = %s ORDER BY m.id, j.kind
+"""
+
+
+@pytest.fixture
+async def connection(group: Group) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True, row_factory=namedtuple_row) as opened:
+        yield opened
+
+
+async def state(group: Group, group_id: int) -> list[Any]:
+    """All that remembering leaves behind, without ids and times."""
+    return [
+        await group.sql(COUNTERS, group_id), await group.sql(WORKING_SET, group_id), await group.sql(CHANGES, group_id),
+        await group.sql(MEMORIES, group_id, group_id), await group.sql(JOBS, group_id),
+    ]  # fmt: skip
+
+
+async def twins(group: Group, **settings: Any) -> tuple[int, int]:
+    """Two groups that are alike."""
+    ids = []
+    for name in ("one", "batch"):
+        group_id = await group.store.ensure_group(GroupKey("local", "default", name), GroupSettings(**settings))
+        await group.store.reconcile_members(group_id, ["a"], ["b"])
+        ids.append(group_id)
+    return ids[0], ids[1]
+
+
+@pytest.mark.parametrize("eviction", list(Eviction))
+@pytest.mark.parametrize("seed", range(3))
+async def test_it_does_what_a_batch_of_one_does(
+    group: Group, connection: psycopg.AsyncConnection[Any], eviction: Eviction, seed: int
+) -> None:
+    dice = random.Random(f"{eviction} {seed}")
+    one, batch = await twins(group, max_tokens=100, eviction=eviction)
+    told, alone = [], 0
+    for number in range(120):
+        item: dict[str, Any] = {
+            "content": f"memory {dice.randrange(40) if dice.random() < 0.1 else number}",
+            "tokens": dice.choice([0, 1, 5, 5, 5, 20, 60, 101]),
+        }
+        if dice.random() < 0.3:
+            item["metadata"] = {"n": 1.50, "deep": {"x": [1, None]}}
+        if dice.random() < 0.3:
+            item["originator"] = "b"
+        if dice.random() < 0.3:
+            item["scope"] = [f"user=u{dice.randrange(2)}"]
+        rows = await (await connection.execute(ONE, (one, "a", 1, json.dumps(item)))).fetchall()
+        alone += len(rows)
+        if not rows:
+            rows = await (await connection.execute(BATCH, (one, "a", 1, json.dumps([item])))).fetchall()
+        other = await (await connection.execute(BATCH, (batch, "a", 1, json.dumps([item])))).fetchall()
+        told.append([_told(r) for r in rows])
+        assert told[-1] == [_told(r) for r in other]
+        if dice.random() < 0.2:
+            await _touched(group, dice, one, batch)
+    assert await state(group, one) == await state(group, batch)
+    assert alone > 90
+    assert sum(evicted for [(*_, evicted)] in told) > 20
+
+
+def _told(row: Any) -> tuple[Any, ...]:
+    return (
+        row.ord, row.revision, row.epoch, row.created, row.in_working_memory, row.error, row.message, row.at is None,
+        len(row.evicted or ()),
+    )  # fmt: skip
+
+
+async def _touched(group: Group, dice: random.Random, *groups: int) -> None:
+    """The same memory of each is pinned, or accessed, as recall does it."""
+    slot, _, tokens, *_ = dice.choice(await group.sql(WORKING_SET, groups[0]))
+    pinned = tokens == 1 and dice.random() < 0.5
+    for group_id in groups:
+        [(memory,)] = await group.sql(
+            "SELECT memory_id FROM robotgroups.working_memory WHERE group_id = %s AND slot = %s", group_id, slot
+        )
+        if pinned:
+            await group.store.pin(group_id, robot="a", tenure=1, memory_ids=[memory], pinned=True)
+        else:
+            await group.store.into_working_memory(group_id, robot="a", tenure=1, memory_ids=[memory])
+
+
+@pytest.mark.parametrize(
+    ("robot", "tenure", "item"),
+    [
+        ("a", 2, {"content": "a stale tenure (R2)", "tokens": 1}),
+        ("a", None, {"content": "no tenure (R2)", "tokens": 1}),
+        ("b", 1, {"content": "a passive robot (R2)", "tokens": 1}),
+        ("a", 1, {"content": "a stranger", "tokens": 1, "originator": "z"}),
+        ("a", 1, {"content": " \n", "tokens": 1}),
+        ("a", 1, {"tokens": 1}),
+        ("a", 1, {"content": "x" * 262145, "tokens": 1}),
+        ("a", 1, {"content": "a key", "tokens": 1, "key": "k"}),
+        ("a", 1, {"content": "tags", "tokens": 1, "tags": ["t"]}),
+        ("a", 1, {"content": "it ends", "tokens": 1, "expires_at": "2999-01-01T00:00:00Z"}),
+    ],
+)
+async def test_what_is_not_simple_is_left_to_the_batch(
+    group: Group, connection: psycopg.AsyncConnection[Any], robot: str, tenure: int | None, item: dict[str, Any]
+) -> None:
+    one, _ = await twins(group)
+    before = await state(group, one)
+    assert await (await connection.execute(ONE, (one, robot, tenure, json.dumps(item)))).fetchall() == []
+    assert await state(group, one) == before
+
+
+async def test_a_shared_space_is_left_to_the_batch(group: Group, connection: psycopg.AsyncConnection[Any]) -> None:
+    one, _ = await twins(group, space="shared")
+    item = json.dumps({"content": "for both", "tokens": 1})
+    assert await (await connection.execute(ONE, (one, "a", 1, item))).fetchall() == []
+
+
+async def test_m1_it_waits_for_the_disk_whatever_the_session_has_set(
+    group: Group, connection: psycopg.AsyncConnection[Any]
+) -> None:
+    one, _ = await twins(group)
+    await connection.execute("SET synchronous_commit = off")
+    async with connection.transaction():
+        item = json.dumps({"content": "durable", "tokens": 1})
+        assert len(await (await connection.execute(ONE, (one, "a", 1, item))).fetchall()) == 1
+        [setting] = await (await connection.execute("SHOW synchronous_commit")).fetchall()
+        assert setting == ("on",)

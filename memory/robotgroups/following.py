@@ -76,7 +76,8 @@ class Following:
 
     async def _persist(self, robot: str) -> None:
         pause = FIRST_PAUSE_S
-        while True:
+        # whoever waits in psycopg may swallow a cancellation: who is followed no more must not come back
+        while self._tasks.get(robot) is asyncio.current_task():
             try:
                 link = next((link for link in await self._links() if link.robot == robot), None)
                 if link is not None:
@@ -93,7 +94,7 @@ class Following:
 
     @asynccontextmanager
     async def _opened(self, link: Link) -> AsyncIterator[tuple[asyncio.StreamReader, Seal]]:
-        """A link on which both ends have proven themselves. ForgedError, TimeoutError, EOFError, OSError, ValueError."""
+        """A link on which both ends have proven themselves. ForgedError, OSError (TimeoutError), EOFError, ValueError."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(*place_of(link.address))
         try:

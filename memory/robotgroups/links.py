@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class Links:
     """``guarded`` runs what goes on in the background; ``heard()`` is called when the cache has gone on."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         store: Store,
         group_id: int,

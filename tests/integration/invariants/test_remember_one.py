@@ -22,16 +22,19 @@ SELECT w.slot, m.content, w.tokens, w.keeper, w.access_count, w.pinned FROM robo
 JOIN robotgroups.memories m ON m.id = w.memory_id WHERE w.group_id = %s ORDER BY w.slot
 """
 MEMORIES = """
-SELECT content, content_hash, originator, tokens, tags, metadata, scope, expires_at, remember_count, version, group_id = %s
+SELECT content, content_hash, originator, tokens, tags, metadata, scope, expires_at, remember_count, version,
+    group_id = %s
 FROM robotgroups.memories WHERE space_id = (SELECT space_id FROM robotgroups.groups WHERE id = %s) ORDER BY id
 """
 CHANGES = """
-SELECT c.revision, c.kind, c.epoch, c.robot, CASE c.kind WHEN 'updated' THEN '{}' WHEN 'role' THEN '{}' ELSE c.payload END,
-    ARRAY(SELECT m.content FROM unnest(c.memory_ids) WITH ORDINALITY i(id, n) JOIN robotgroups.memories m ON m.id = i.id ORDER BY i.n)
+SELECT c.revision, c.kind, c.epoch, c.robot, CASE WHEN c.kind IN ('updated', 'role') THEN '{}' ELSE c.payload END,
+    ARRAY(SELECT m.content FROM unnest(c.memory_ids) WITH ORDINALITY i(id, n)
+        JOIN robotgroups.memories m ON m.id = i.id ORDER BY i.n)
 FROM robotgroups.changes c WHERE c.group_id = %s ORDER BY c.revision
 """
 COUNTERS = """
-SELECT revision, working_memory_nodes, working_memory_tokens, pinned_tokens, slots, ranking_used FROM robotgroups.groups WHERE id = %s
+SELECT revision, working_memory_nodes, working_memory_tokens, pinned_tokens, slots, ranking_used
+FROM robotgroups.groups WHERE id = %s
 """
 JOBS = """
 SELECT m.content, j.kind FROM robotgroups.jobs j JOIN robotgroups.memories m ON m.id = j.memory_id

@@ -94,7 +94,7 @@ class Following:
 
     @asynccontextmanager
     async def _opened(self, link: Link) -> AsyncIterator[tuple[asyncio.StreamReader, Seal]]:
-        """A link on which both ends have proven themselves. ForgedError, OSError (TimeoutError), EOFError, ValueError."""
+        """A link on which both ends have proven themselves. ForgedError, OSError, EOFError, ValueError."""
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(*place_of(link.address))
         try:

@@ -6,7 +6,7 @@ They save time and announcements, nothing depends on them: what was not told is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from robotgroups.announcing import Announcer
@@ -47,7 +47,7 @@ class Links:
         self._announcer = Announcer(lambda revision: store.announce(group_id, revision))
         self._hung = False
         self._epoch = -1  # whose active robots are followed
-        self._peers: Collection[UUID] = ()
+        self._peers: frozenset[UUID] = frozenset()
 
     async def open(self, place: DoorbellPlace) -> None:
         """Listen for the others, and let them know where."""
@@ -84,7 +84,7 @@ class Links:
     @property
     def reach_all(self) -> bool:
         """Whether everybody who is present is told: Postgres need not announce it."""
-        return self._teller.followers >= self._peers
+        return self._peers.issubset(self._teller.followers)
 
     def tell(self, written: Written) -> None:
         """Tell the others what was written, and announce it soon if that was not done by the writing itself."""

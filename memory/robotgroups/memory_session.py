@@ -22,7 +22,6 @@ from robotgroups.remembering import Item, Kept, changes_of
 
 _READ = READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
-
 _REMEMBER_ONE = b"SELECT * FROM robotgroups.remember_one(%s, %s, %s, %s::jsonb)"
 _HUSH = b"SELECT set_config('robotgroups.quiet', %s, false)"
 
@@ -72,10 +71,9 @@ class MemorySession:
         """
         async with self._free, our_errors():
             await self._hush(quiet)
-            rows: list[TupleRow] = []
-            if len(items) == 1 and items[0].simple and tenure is not None:
+            if len(items) == 1 and tenure is not None:
                 rows = await self._fetch(_REMEMBER_ONE, (self._group_id, robot, tenure, items[0].json))
-            if not rows:
+            else:
                 text = f"[{','.join(item.json for item in items)}]"
                 rows = await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
             quiet = self._quiet  # not on a connection that is newer

@@ -39,7 +39,6 @@ class Item:
     """A checked memory as ``remember_batch`` takes it (``json``), and what it must not share with another of its batch.
 
     ``same`` holds its content with its scope, and its key: two of a batch that share one have to be two batches.
-    ``simple``: it may be one for ``remember_one``, which knows no key, tags or expiry.
     ``told`` is what ``json`` says, for what the feed will tell of it; None when Postgres may write it another way.
     """
 
@@ -47,7 +46,6 @@ class Item:
     tokens: int
     same: tuple[object, ...] = field(repr=False)
     tagged: bool
-    simple: bool
     told: Mapping[str, Any] | None = field(repr=False)
 
 
@@ -114,8 +112,7 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
     content = (draft.content, *scope)
     same = (content,) if memory.key is None else (content, memory.key)
     # jsonb has its own way with numbers: what the feed tells of metadata is not known here
-    simple = data.keys().isdisjoint(("key", "tags", "expires_at"))
-    return Item(json.dumps(data), size, same, bool(draft.tags), simple, None if draft.metadata else data)
+    return Item(json.dumps(data), size, same, bool(draft.tags), None if draft.metadata else data)
 
 
 def items_of(memories: Sequence[NewMemory], tokenizer: str) -> list[Item]:

@@ -1,7 +1,7 @@
 -- A lone memory, which is what mostly is remembered: the same as a batch of one, in statements without joins, which take half the time.
 
--- As remember_batch with [p_item]. No row, and nothing done: it is not as simple as that (it was there before, something is wrong with it, the group shares its
--- space, the robot is not active), and remember_batch is to be asked. Never with a key, tags or an expiry.
+-- As remember_batch with [p_item], and by it when it is not as simple as that: it was there before, has tags, a key or an expiry, something is wrong with it, the group
+-- shares its space, the robot is not active.
 CREATE FUNCTION robotgroups.remember_one(p_group bigint, p_robot text, p_tenure bigint, p_item jsonb)
 RETURNS TABLE (ord integer, id bigint, revision bigint, epoch bigint, created boolean, in_working_memory boolean, error text, message text,
     at timestamptz, evicted bigint[])
@@ -13,17 +13,24 @@ DECLARE
     v_originator text := coalesce(p_item->>'originator', p_robot); v_scope text[] := '{}'; v_hash bytea; v_id bigint; v_room integer; v_need integer;
     v_gone bigint[] := '{}'; v_slots integer[] := '{}'; v_freed integer := 0; v_used integer; v_end integer; v_before integer; v_revision bigint; v_jobs text[];
 BEGIN
-    IF p_item ?| '{key,tags,expires_at}' OR v_content IS NULL OR octet_length(v_content) > 262144 OR v_content !~ '\S' THEN RETURN; END IF;
-    IF p_item ? 'scope' THEN v_scope := ARRAY(SELECT jsonb_array_elements_text(p_item->'scope')); END IF;
+    IF p_item ?| '{key,tags,expires_at}' OR (v_content ~ '\S' AND octet_length(v_content) <= 262144) IS NOT TRUE THEN
+        RETURN QUERY SELECT * FROM remember_batch(p_group, p_robot, p_tenure, jsonb_build_array(p_item));
+        RETURN;
+    END IF;
+    IF p_item->'scope' <> 'null' THEN v_scope := ARRAY(SELECT jsonb_array_elements_text(p_item->'scope')); END IF;
     v_hash := memory_hash(v_content, v_scope);
     IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;  -- M1
     SELECT x.* INTO g FROM groups x WHERE x.id = p_group AND session_user IN (x.login, current_user) AND NOT x.shares FOR NO KEY UPDATE;
-    IF NOT FOUND THEN RETURN; END IF;
     -- the lock keeps everybody else from remembering: what is not found now is new
-    PERFORM FROM robots f WHERE f.group_id = p_group AND f.name = p_robot AND f.role = 'active' AND f.tenure = p_tenure  -- R2
-        AND (v_originator = p_robot OR EXISTS (SELECT FROM robots o WHERE o.group_id = p_group AND o.name = v_originator))
-        AND NOT EXISTS (SELECT FROM memories m WHERE m.content_hash = v_hash AND m.space_id IS NOT DISTINCT FROM g.space_id);
-    IF NOT FOUND THEN RETURN; END IF;
+    IF FOUND THEN
+        PERFORM FROM robots f WHERE f.group_id = p_group AND f.name = p_robot AND f.role = 'active' AND f.tenure = p_tenure  -- R2
+            AND (v_originator = p_robot OR EXISTS (SELECT FROM robots o WHERE o.group_id = p_group AND o.name = v_originator))
+            AND NOT EXISTS (SELECT FROM memories m WHERE m.content_hash = v_hash AND m.space_id IS NOT DISTINCT FROM g.space_id);
+    END IF;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT * FROM remember_batch(p_group, p_robot, p_tenure, jsonb_build_array(p_item));
+        RETURN;
+    END IF;
     v_room := g.max_tokens - g.pinned_tokens; v_used := g.ranking_used;
     v_need := g.working_memory_tokens + v_tokens - g.max_tokens;
     IF v_tokens <= v_room AND v_need > 0 THEN  -- M4
@@ -45,7 +52,7 @@ BEGIN
     v_id := nextval('memories_id_seq');
     v_revision := g.revision + cardinality(v_gone) + 1;
     INSERT INTO memories (id, space_id, group_id, content, content_hash, originator, tokens, metadata, scope) OVERRIDING SYSTEM VALUE
-        VALUES (v_id, g.space_id, p_group, v_content, v_hash, v_originator, v_tokens, coalesce(p_item->'metadata', '{}'), v_scope);
+        VALUES (v_id, g.space_id, p_group, v_content, v_hash, v_originator, v_tokens, coalesce(nullif(p_item->'metadata', 'null'), '{}'), v_scope);
     IF v_slots <> '{}' THEN
         UPDATE working_memory w SET memory_id = v_id, tokens = v_tokens, keeper = v_originator, added_at = now(), access_count = 0, last_accessed_at = now(),
             pinned = false WHERE w.group_id = p_group AND w.slot = v_slots[1];

@@ -26,11 +26,5 @@ BEGIN
         WHERE p.group_id = p_group AND p.link <> '' AND p.link_key IS NOT NULL ORDER BY p.robot;
 END $$;
 
--- A session that sets robotgroups.quiet announces nothing: its robot tells the others by its links, and announces a moment later, once for many.
-CREATE OR REPLACE FUNCTION robotgroups.announce(p_group bigint, p_revision bigint) RETURNS void
-LANGUAGE sql AS $$
-    SELECT pg_notify('rg_' || p_group, p_revision::text) WHERE current_setting('robotgroups.quiet', true) IS DISTINCT FROM 'on'
-$$;
-
 REVOKE ALL ON FUNCTION robotgroups.hang_link(bigint, text, uuid, text, bytea), robotgroups.links(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION robotgroups.hang_link(bigint, text, uuid, text, bytea), robotgroups.links(bigint) TO robotgroups_robot;

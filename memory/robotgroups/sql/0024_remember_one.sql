@@ -12,6 +12,7 @@ DECLARE
     g groups; r rankings; v_content text := p_item->>'content'; v_tokens integer := greatest((p_item->>'tokens')::integer, 0);
     v_originator text := coalesce(p_item->>'originator', p_robot); v_scope text[] := '{}'; v_hash bytea; v_id bigint; v_room integer; v_need integer;
     v_gone bigint[] := '{}'; v_slots integer[] := '{}'; v_freed integer := 0; v_used integer; v_end integer; v_before integer; v_revision bigint; v_jobs text[];
+    v_payload jsonb;
 BEGIN
     IF p_item ?| '{key,tags,expires_at}' OR (v_content ~ '\S' AND octet_length(v_content) <= 262144) IS NOT TRUE THEN
         RETURN QUERY SELECT * FROM remember_batch(p_group, p_robot, p_tenure, jsonb_build_array(p_item));
@@ -53,16 +54,20 @@ BEGIN
     v_revision := g.revision + cardinality(v_gone) + 1;
     INSERT INTO memories (id, space_id, group_id, content, content_hash, originator, tokens, metadata, scope) OVERRIDING SYSTEM VALUE
         VALUES (v_id, g.space_id, p_group, v_content, v_hash, v_originator, v_tokens, coalesce(nullif(p_item->'metadata', 'null'), '{}'), v_scope);
+    v_payload := jsonb_build_object('room', v_room, 'items', jsonb_build_array(p_item));
     IF v_slots <> '{}' THEN
         UPDATE working_memory w SET memory_id = v_id, tokens = v_tokens, keeper = v_originator, added_at = now(), access_count = 0, last_accessed_at = now(),
             pinned = false WHERE w.group_id = p_group AND w.slot = v_slots[1];
         IF cardinality(v_slots) > 1 THEN DELETE FROM working_memory w WHERE w.group_id = p_group AND w.slot = ANY (v_slots[2:]); END IF;
-        INSERT INTO changes (group_id, revision, kind, epoch, memory_ids, payload) VALUES (p_group, v_revision - 1, 'evicted', g.epoch, v_gone, '{}');
-    ELSIF v_tokens <= v_room THEN
-        INSERT INTO working_memory (group_id, slot, memory_id, tokens, keeper) VALUES (p_group, g.slots + 1, v_id, v_tokens, v_originator);
+        INSERT INTO changes (group_id, revision, kind, epoch, memory_ids, robot, payload)
+            VALUES (p_group, v_revision - 1, 'evicted', g.epoch, v_gone, NULL, '{}'), (p_group, v_revision, 'added', g.epoch, ARRAY[v_id], p_robot, v_payload);
+    ELSE
+        IF v_tokens <= v_room THEN
+            INSERT INTO working_memory (group_id, slot, memory_id, tokens, keeper) VALUES (p_group, g.slots + 1, v_id, v_tokens, v_originator);
+        END IF;
+        INSERT INTO changes (group_id, revision, kind, epoch, memory_ids, robot, payload)
+            VALUES (p_group, v_revision, 'added', g.epoch, ARRAY[v_id], p_robot, v_payload);
     END IF;
-    INSERT INTO changes (group_id, revision, kind, epoch, memory_ids, robot, payload)
-        VALUES (p_group, v_revision, 'added', g.epoch, ARRAY[v_id], p_robot, jsonb_build_object('room', v_room, 'items', jsonb_build_array(p_item)));
     UPDATE groups x SET revision = v_revision, ranking_used = v_used,
             working_memory_nodes = g.working_memory_nodes - cardinality(v_gone) + CASE WHEN v_tokens <= v_room THEN 1 ELSE 0 END,
             working_memory_tokens = g.working_memory_tokens - v_freed + CASE WHEN v_tokens <= v_room THEN v_tokens ELSE 0 END,

@@ -7,12 +7,8 @@ Postgres: a second process opens the same group and sees the same.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
-import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +22,7 @@ from robotgroups.extraction import ExtractionConfig
 from robotgroups.file_verbs import FileVerbs
 from robotgroups.group_commit import GroupCommit, Outcome, raised
 from robotgroups.group_models import GroupModels
+from robotgroups.hosted import HostedRobots
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
 from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
@@ -34,7 +31,7 @@ from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
 from robotgroups.relating import RelationVerbs, TagVerbs
 from robotgroups.remembering import Item, NewMemory, items_of
-from robotgroups.robot import HostedRobot, OnReplaced, SyncStats
+from robotgroups.robot import HostedRobot
 from robotgroups.scope import visible
 from robotgroups.store import Store
 from robotgroups.upkeep import Upkeep
@@ -44,7 +41,6 @@ from robotgroups.working_set import WorkingSetVerbs
 LOCAL_CLUSTER, LOCAL_NAMESPACE = "local", "default"
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +62,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         self._store = store
         self._group_id = group_id
         self._tokenizer = tokens.DEFAULT
-        self._hosted: dict[str, HostedRobot] = {}
-        self._left_stats = SyncStats()
         self._models = GroupModels(partial(store.background_work, group_id), keys or ApiKeys.of())
+        self._hosted = HostedRobots(store, group_id, self._models)
         self._upkeep = Upkeep(store)
         self._prepared = Prepared()
         self._remembers = store.session(group_id)
@@ -118,7 +113,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
             )
             group_id = await store.ensure_group(GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), settings)
             group = cls(name, store, group_id, ApiKeys.of(embedding_api_key, extraction_api_key))
-            await group._host_all({**dict.fromkeys(active, Role.ACTIVE), **dict.fromkeys(passive, Role.PASSIVE)})
+            await group._hosted.host_all({**dict.fromkeys(active, Role.ACTIVE), **dict.fromkeys(passive, Role.PASSIVE)})
         except BaseException:
             await store.close()
             raise
@@ -131,12 +126,7 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         await self._commits.close()
         await self._lexer.close()
         await self._remembers.close()
-        while self._hosted:
-            _, robot = self._hosted.popitem()
-            try:
-                await robot.stop()
-            except errors.MemoryUnavailableError as error:
-                logger.warning("could not withdraw %s: %s", robot.name, error)
+        await self._hosted.stop()
         await self._models.aclose()
         await self._store.close()
 
@@ -186,11 +176,11 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         except errors.UnknownRobotError:
             if all(memory.originator for memory in memories):
                 raise
-            await self._catch_up()  # another process has removed who was the first active
+            await self._hosted.catch_up()  # another process has removed who was the first active
             return await self._remember(memories)
 
     async def _remember(self, memories: Sequence[NewMemory]) -> list[int]:
-        first = self._first_active()
+        first = self._hosted.first_active()
         items = items_of([m if m.originator else replace(m, originator=first) for m in memories], tokens.DEFAULT)
         return [done.id for done in raised(await self._commits.remember_many(items))]
 
@@ -276,19 +266,19 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
     async def remove(self, name: str) -> None:
         """Take a robot out of the group, the last active one too. A stranger is none: nothing happens."""
-        await self._let_go(name)
+        await self._hosted.let_go(name)
         await self._store.leave(self._group_id, name)
 
     async def promote(self, name: str) -> None:
         """Make a passive robot active beside the others. ArgumentError, NotWarmError."""
-        await self._report()
+        await self._hosted.report()
         await self._store.promote(self._group_id, name)
-        await self._catch_up()
+        await self._hosted.catch_up()
 
     async def demote(self, name: str) -> None:
         """Make an active robot passive. ArgumentError, LastActiveRobotError."""
         await self._store.demote(self._group_id, name)
-        await self._catch_up()
+        await self._hosted.catch_up()
 
     async def failover(self, failed: str | None = None) -> str:
         """Replace ``failed``, else an active robot that does not live, else the first; returns who was promoted.
@@ -300,10 +290,10 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
             NoActiveRobotError, ArgumentError.
 
         """
-        await self._report()
+        await self._hosted.report()
         done = await self._store.failover(self._group_id, failed, detected_by="sdk")
-        await self._let_go(done.failed)
-        await self._catch_up()
+        await self._hosted.let_go(done.failed)
+        await self._hosted.catch_up()
         return done.promoted
 
     async def switchover(self, to: str | None = None, *, source: str | None = None) -> str:
@@ -316,16 +306,16 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
             NoActiveRobotError, ArgumentError.
 
         """
-        await self._report()
+        await self._hosted.report()
         done = await self._store.switchover(self._group_id, source, to, asked_by="sdk")
-        await self._catch_up()
+        await self._hosted.catch_up()
         return done.promoted
 
     # -- state -------------------------------------------------------------------------------------------------------
 
     async def group_status(self) -> GroupStatus:
         """The group's state, typed, after this process's robots have caught up."""
-        await self._report()
+        await self._hosted.report()
         return await self._store.status(self._group_id)
 
     async def status(self) -> dict[str, Any]:
@@ -334,84 +324,29 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
     async def sync_robot(self, name: str) -> dict[str, int]:
         """Bring one robot of this process up to date. UnknownRobotError when it is not hosted here."""
-        if name not in self._hosted:
-            raise errors.UnknownRobotError(f"robot {name} is not hosted by this process")
         return await self._sync([self._hosted[name]])
 
     async def sync_all(self) -> dict[str, int]:
         """Bring every robot of this process up to date."""
-        return await self._sync(list(self._hosted.values()))
+        return await self._sync(list(self._hosted))
 
     def sync_stats(self) -> dict[str, int]:
         """What the caches of this process's robots have taken in, added up.
 
         A mapping of nodes_synced, evictions_synced and notifications_received; robots that have left count too.
         """
-        total = asdict(self._left_stats)
-        for robot in self._hosted.values():
-            for name, count in asdict(robot.stats).items():
-                total[name] += count
-        return total
+        return self._hosted.stats()
 
     @property
     def channel(self) -> Channel:
         """The channel that this process's robots listen on."""
-        robots = self._hosted.values()
-        return Channel(f"rg_{self._group_id}", bool(robots) and all(r.registered for r in robots))
+        return Channel(f"rg_{self._group_id}", self._hosted.listening)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _host_all(self, wanted: Mapping[str, Role]) -> None:
-        members = {r.name: r for r in (await self._store.status(self._group_id)).robots}
-        for name in wanted:
-            if name in members and members[name].live:
-                raise errors.HostedElsewhereError(
-                    f"robot {name} is hosted elsewhere and alive ({members[name].endpoint or 'another process'})",
-                    members[name].endpoint,
-                )
-        try:
-            for name, role in wanted.items():
-                if name not in members:
-                    await self._store.join(self._group_id, name, role)
-                await self._host(name)
-            await self._report()
-        except BaseException:
-            for robot in self._hosted.values():
-                await robot.stop()
-            raise
-
-    async def _host(self, name: str) -> None:
-        robot = HostedRobot(
-            self._store,
-            self._group_id,
-            name,
-            endpoint=f"process {os.getpid()} on {socket.gethostname()}",
-            on_replaced=OnReplaced.STOP,
-            models=self._models,
-        )
-        await robot.start()
-        self._hosted[name] = robot
-
     async def _join(self, name: str, role: Role) -> None:
         check_names(self.name, [name], [])
-        await self._store.join(self._group_id, name, role)
-        await self._let_go(name)  # it was replaced while it was hosted here
-        await self._host(name)
-        await self._report()
-
-    async def _let_go(self, name: str) -> None:
-        if robot := self._hosted.pop(name, None):
-            await robot.stop()
-            self._left_stats = SyncStats(
-                *(a + b for a, b in zip(astuple(self._left_stats), astuple(robot.stats), strict=True))
-            )
-
-    def _first_active(self) -> str | None:
-        """The first active robot, as a robot of this process knows it; None leaves it to Postgres."""
-        for robot in self._hosted.values():
-            for name in robot.cache.named(Role.ACTIVE):
-                return name
-        return None
+        await self._hosted.join(name, role)
 
     async def _written(self, write: Write[T]) -> T:
         return await self._write(None, write)
@@ -425,28 +360,10 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         Another process may have moved or removed robots a moment ago: Postgres says so, and once more is enough.
         """
         try:
-            return await write(*self._writer(originator))
+            return await write(*self._hosted.writer(originator))
         except (errors.NotActiveError, errors.UnknownRobotError):
-            await self._catch_up()
-            return await write(*self._writer(originator))
-
-    def _writer(self, originator: str | None) -> tuple[str | None, int | None]:
-        active = [r for r in self._hosted.values() if r.role is Role.ACTIVE]
-        for robot in sorted(active, key=lambda r: (r.name != originator, r.cache.roles[r.name].ordinal)):
-            return robot.name, robot.tenure
-        return None, None
-
-    async def _catch_up(self) -> None:
-        for robot in list(self._hosted.values()):
-            await robot.catch_up()
-
-    async def _report(self) -> None:
-        """Wait until this process's robots have applied the group's revision and Postgres knows it; a lease at most."""
-        status = await self._store.status(self._group_id)
-        with contextlib.suppress(TimeoutError):  # a robot that is behind is what status then shows
-            async with asyncio.timeout(status.lease_ms / 1000):
-                for robot in list(self._hosted.values()):
-                    await robot.wait_reported(status.revision)
+            await self._hosted.catch_up()
+            return await write(*self._hosted.writer(originator))
 
     async def _sync(self, robots: Sequence[HostedRobot]) -> dict[str, int]:
         taken = [await robot.catch_up() for robot in robots]

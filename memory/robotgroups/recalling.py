@@ -85,17 +85,17 @@ class RecallVerbs(Verbs):
             relevance=relevance,
             widen=widen,
         )
-        found = await self._found(request)
+        found = await self._found(request, parts=explain or request.relevance is not None)
         best = ranked(found, request, now)
         if request.widen and best:
             best += await self._around(best, request)
         if into_working_memory:
             best = await self._taken_in(best)
-        if not explain:
+        if not explain and (request.relevance or request.widen):
             best = [replace(memory, parts=None) for memory in best]
         return Recalled(best, found.unembedded)
 
-    async def _found(self, request: Request) -> Recalled:
+    async def _found(self, request: Request, *, parts: bool) -> Recalled:
         model, vector = None, None
         if request.strategy is not RecallStrategy.FULLTEXT:
             model, vector = await self.embed_query(request.query)
@@ -108,6 +108,7 @@ class RecallVerbs(Verbs):
             model=model,
             vector=vector,
             fusion=request.fusion,
+            parts=parts,
         )
 
     async def _around(self, found: list[Memory], request: Request) -> list[Memory]:

@@ -41,10 +41,10 @@ from robotgroups.relations_store import RelationsStore
 from robotgroups.transfer_store import TransferStore
 
 FUSION, NO_FILTERS = Fusion(), Filters()
-_RECALL = "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s)"
+_RECALL = "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s)"
 _RECALL_BY_VECTOR = (
     "SELECT * FROM robotgroups.unembedded(%s) unembedded "
-    "LEFT JOIN robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s) ON true"
+    "LEFT JOIN robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s) ON true"
 )
 
 __all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
@@ -239,8 +239,9 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         model: int | None = None,
         vector: Sequence[float] | None = None,
         fusion: Fusion = FUSION,
+        parts: bool = True,
     ) -> Recalled:
-        """Memories that match, best first, ties to the older one; ``parts`` tells what each was ranked by.
+        """Memories that match, best first, ties to the older one; with their ``parts``: what each was ranked by.
 
         ``model`` and ``vector``: the query's embedding, for vector and hybrid; these tell how much is ``unembedded``.
         """
@@ -255,6 +256,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             fusion.fulltext,
             fusion.vector,
             int(fusion.k),
+            parts,
         )
         if strategy is RecallStrategy.FULLTEXT:
             rows = await self._read(_RECALL, arguments)
@@ -262,8 +264,11 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         else:  # one row at least: how much is not embedded is told even when nothing is found
             rows = await self._read(_RECALL_BY_VECTOR, (group_id, *arguments))
             unembedded = rows[0]["unembedded"]
-        found = (Memory.from_json(r["memory"] | {"parts": r["parts"]}, r["score"]) for r in rows if r["memory"])
-        return Recalled(found, unembedded)
+        found = [r for r in rows if r["memory"]]
+        if parts:
+            for row in found:
+                row["memory"]["parts"] = row["parts"]
+        return Recalled((Memory.from_json(r["memory"], r["score"]) for r in found), unembedded)
 
     async def memory(self, group_id: int, memory_id: int) -> Memory:
         """One memory, forgotten or not. UnknownMemoryError."""

@@ -79,7 +79,11 @@ async def test_who_leaves_cleanly_is_not_declared_failed(group: Group) -> None:
 
 async def test_a_robot_that_leaves_the_group_while_it_is_suspected_ends_no_heart(group: Group) -> None:
     a, b = await group.host("a"), await group.host("b")
-    peer = next(p for p in [a._heart._watcher.watched] if p is not None)
+
+    async def watching() -> object:
+        return a._heart._watcher.watched
+
+    peer = await until(watching, "a watches b")
     await group.writer.leave(group.id, "b")
     a._heart._rang(peer, True)
 

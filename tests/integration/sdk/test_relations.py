@@ -40,7 +40,7 @@ def test_every_cache_hears_of_tags(group: RobotGroup) -> None:
     group.tag(one, "heard")
     group.sync_all()
     hosted = group._group._hosted
-    assert {name: robot.cache.memories[one].tags for name, robot in hosted.items()} == {
+    assert {robot.name: robot.cache.memories[one].tags for robot in hosted} == {
         "a": ("heard",),
         "b": ("heard",),
     }

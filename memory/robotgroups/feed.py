@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from robotgroups.memories import Memory, MemoryJson
 from robotgroups.models import Change, ChangeKind
 
 READ = """
@@ -35,22 +36,25 @@ class Row:
             yield self._change(self.revision, kind, self.memory_id, self.robot, self.payload)
             return
         first = self.revision - len(self.memory_ids) + 1
-        items = self.payload["items"] if kind is ChangeKind.ADDED else None
-        for place, memory_id in enumerate(self.memory_ids):
-            robot, payload = (self.robot, {}) if items is None else self._added(memory_id, items[place])
-            yield self._change(first + place, kind, memory_id, robot, payload)
+        if kind is not ChangeKind.ADDED:
+            for place, memory_id in enumerate(self.memory_ids):
+                yield self._change(first + place, kind, memory_id, self.robot, {})
+            return
+        at = self.created_at.astimezone(UTC)
+        for place, (memory_id, item) in enumerate(zip(self.memory_ids, self.payload["items"], strict=True)):
+            yield self._change(first + place, kind, memory_id, *self._added(memory_id, item, at))
 
     def _change(
         self, revision: int, kind: ChangeKind, memory_id: int | None, robot: str | None, payload: Mapping[str, Any]
     ) -> Change:
         return Change(revision, kind, self.epoch, memory_id, robot, payload, self.created_at)
 
-    def _added(self, memory_id: int, item: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+    def _added(self, memory_id: int, item: Mapping[str, Any], at: datetime) -> tuple[str | None, Mapping[str, Any]]:
         if "erased" in item:
             return self.robot, {"id": memory_id, "erased": True}
         originator = item.get("originator") or self.robot
         placed = item["tokens"] <= self.payload["room"]
-        return originator, told_of(memory_id, item, originator, self.created_at, placed=placed)
+        return originator, new_memory(memory_id, item, originator, at, placed=placed)
 
 
 def changes_of_rows(rows: Iterable[Sequence[Any]], after: int, limit: int) -> list[Change]:
@@ -58,30 +62,29 @@ def changes_of_rows(rows: Iterable[Sequence[Any]], after: int, limit: int) -> li
     return [c for row in rows for c in Row(*row).changes() if after < c.revision <= after + limit]
 
 
-def told_of(
+def new_memory(
     memory_id: int, item: Mapping[str, Any], originator: str | None, at: datetime, *, placed: bool
-) -> dict[str, Any]:
-    """What is told of a memory that was new at ``at``, made of an item of ``remember_batch``: SQL's ``added_json``."""
-    created = at.astimezone(UTC).isoformat()
-    scope = (text.partition("=") for text in item.get("scope") or ())
+) -> MemoryJson:
+    """What is told of a memory that was new at ``at`` (UTC), by its item of ``remember_batch``: as ``added_json``."""
     expires = item.get("expires_at")
-    return {
-        "id": memory_id,
-        "content": item["content"],
-        "originator": originator,
-        "tokens": item["tokens"],
-        "tags": item.get("tags") or [],
-        "metadata": item.get("metadata") or {},
-        "created_at": created,
-        "remembered_at": created,
-        "remember_count": 1,
-        "forgotten_at": None,
-        "in_working_memory": placed,
-        "keeper": originator if placed else None,
-        "access_count": 0,
-        "last_accessed_at": created if placed else None,
-        "scope": {key: value for key, _, value in scope},
-        "version": 1,
-        "expires_at": expires and datetime.fromisoformat(expires).astimezone(UTC).isoformat(),
-        "pinned": False,
-    }
+    scope = item.get("scope")
+    return MemoryJson(
+        Memory(
+            id=memory_id,
+            content=item["content"],
+            originator=originator or "",
+            tokens=item["tokens"],
+            tags=tuple(item.get("tags") or ()),
+            metadata=item.get("metadata") or {},
+            created_at=at,
+            remembered_at=at,
+            remember_count=1,
+            forgotten_at=None,
+            in_working_memory=placed,
+            keeper=originator if placed else None,
+            access_count=0,
+            last_accessed_at=at if placed else None,
+            scope={key: value for key, _, value in (text.partition("=") for text in scope)} if scope else {},
+            expires_at=expires and datetime.fromisoformat(expires).astimezone(UTC),
+        )
+    )

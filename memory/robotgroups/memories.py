@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,8 @@ class Memory:
     @classmethod
     def from_json(cls, data: Mapping[str, Any], score: float | None = None) -> Memory:
         """Read the JSON object of SQL's ``memory_json`` (times in ISO 8601)."""
+        if isinstance(data, MemoryJson) and score is None:
+            return data.memory
         return cls(
             id=data["id"],
             content=data["content"],
@@ -90,6 +92,30 @@ class Memory:
         if self.parts is not None:
             data["parts"] = dict(self.parts)
         return data
+
+
+class MemoryJson(Mapping[str, Any]):
+    """A memory's ``as_json``, which is made when somebody reads it: mostly it is the memory that is wanted."""
+
+    __slots__ = ("_data", "memory")
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self._data: dict[str, Any] | None = None
+
+    def _read(self) -> dict[str, Any]:
+        if self._data is None:
+            self._data = self.memory.as_json()
+        return self._data
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
 
 
 @dataclass(frozen=True, slots=True)

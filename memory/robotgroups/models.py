@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from robotgroups.failovers import Failover, FailoverResult, Outcome, SwitchoverResult, Verdict
-from robotgroups.memories import Memory, Remembered, Revised
+from robotgroups.memories import Memory, MemoryJson, Remembered, Revised
 
 __all__ = [
     "Beat",
@@ -190,7 +190,7 @@ class Change:
     @property
     def erased(self) -> bool:
         """Whether what it told of a memory was erased since."""
-        return "erased" in self.payload
+        return not isinstance(self.payload, MemoryJson) and "erased" in self.payload
 
     def as_json(self) -> dict[str, Any]:
         """Return the event as the HTTP API sends it."""

@@ -11,7 +11,7 @@ from typing import Any
 from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
-from robotgroups.feed import told_of
+from robotgroups.feed import new_memory
 from robotgroups.limits import check_scope, check_time
 from robotgroups.models import Change, ChangeKind, Remembered
 
@@ -75,7 +75,7 @@ def changes_of(kept: Sequence[Kept], robot: str | None) -> list[Change]:
             for place, memory_id in enumerate(one.evicted)
         ]
         originator = item.get("originator", robot)
-        payload = told_of(done.id, item, originator, at, placed=done.in_working_memory)
+        payload = new_memory(done.id, item, originator, at, placed=done.in_working_memory)
         changes.append(Change(done.revision, ChangeKind.ADDED, done.epoch, done.id, originator, payload, at))
     return changes
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robotgroups.memories import MemoryJson
 from robotgroups.models import (
     Change,
     ChangeKind,
@@ -50,6 +51,20 @@ memories = st.builds(
 @given(memories)
 def test_a_memory_survives_json(memory: Memory) -> None:
     assert Memory.from_json(json.loads(json.dumps(memory.as_json()))) == memory
+
+
+@given(memories)
+def test_a_change_holds_its_memory_until_somebody_reads_it_as_json(memory: Memory) -> None:
+    told = MemoryJson(memory)
+    change = Change(1, ChangeKind.ADDED, 1, memory.id, "a", told, NOON)
+    assert Memory.from_json(change.payload) is memory
+    assert not change.erased
+    assert change == replace(change, payload=memory.as_json())
+    assert json.loads(json.dumps(change.as_json())) == json.loads(
+        json.dumps(replace(change, payload=memory.as_json()).as_json())
+    )
+    assert "erased" not in told
+    assert len(told) == len(memory.as_json())
 
 
 @given(memories)

@@ -35,8 +35,10 @@ from robotgroups.presence import PresenceSession
 from robotgroups.ring import neighbour
 from robotgroups.suspects import Suspect, Suspects
 
-# A robot tells soon, but not after every single change, how far its cache is.
-REPORT_EVERY_S = 0.05
+# A beat that is asked for comes soon. How far its cache is a robot tells at once when that has just begun to move, then
+# not after every change: a beat costs more than to take a change in.
+ASKED_EVERY_S = 0.05
+REPORT_EVERY_S = 0.25
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 _DECIDED = {Outcome.PROMOTED, Outcome.VACANT, Outcome.FAILED, Outcome.STALE}
 
@@ -115,7 +117,7 @@ class Heart:
         self._suspects = Suspects()
         self._noted = ""
         self._reported = 0
-        self._asked = self._at_once = self._stopping = self._withdrawing = self._withdrawn = False
+        self._asked = self._moved = self._at_once = self._stopping = self._withdrawing = self._withdrawn = False
         self._news = self._answered = asyncio.Event()  # the thread's own, when it starts
         self._task: asyncio.Task[None] | None = None
 
@@ -143,11 +145,20 @@ class Heart:
         return await _there(self._stop(withdraw))
 
     def soon(self) -> None:
-        """Beat soon: there is news to report."""
+        """Beat soon."""
         if not self._asked:
             self._asked = True
-            with contextlib.suppress(RuntimeError):  # the interpreter ends
-                _thread().call_soon(self._wake)
+            self._call()
+
+    def report(self) -> None:
+        """Beat before long: the cache is further than was reported."""
+        if not self._moved:
+            self._moved = True
+            self._call()
+
+    def _call(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            _thread().call_soon(self._wake)
 
     # -- in the heart's thread ---------------------------------------------------------------------------------------
 
@@ -234,14 +245,16 @@ class Heart:
                     beat_at = self._leases.next_expiry  # to look exactly when a lease is over
                 continue
             self._news.clear()
-            if self._reportable:
+            if self._asked:
+                beat_at = min(beat_at, self.renewed_at + ASKED_EVERY_S)
+            elif self._body.progress()[0] > self._reported:
                 beat_at = min(beat_at, self.renewed_at + REPORT_EVERY_S)
             if await session.heard(self._news, min(beat_at, self._suspects.next_due) - time.monotonic()):
                 beat_at = 0.0
 
     async def _beat(self, session: PresenceSession) -> None:
         me = self._identity.robot
-        sent, self._asked, self._at_once = time.monotonic(), False, False
+        sent, self._asked, self._moved, self._at_once = time.monotonic(), False, False, False
         applied, warm = self._body.progress()
         beat = await session.beat(me, applied=applied, warm=warm)
         if not beat.current:
@@ -339,10 +352,6 @@ class Heart:
     @property
     def _heartbeat_s(self) -> float:
         return self.registration.heartbeat_ms / 1000 if self.registration else 0.5
-
-    @property
-    def _reportable(self) -> bool:
-        return self._asked or self._body.progress()[0] > self._reported
 
     def _lost(self, error: RobotGroupsError) -> None:
         """Its session has ended; mostly it is back in a moment."""

@@ -22,7 +22,7 @@ from robotgroups.cancelling import cancelled
 from robotgroups.claims import Claims
 from robotgroups.doorbell import DoorbellPlace
 from robotgroups.embedding_chore import EmbeddingChore
-from robotgroups.errors import MemoryUnavailableError, UnknownGroupError
+from robotgroups.errors import MemoryUnavailableError, ReplacedError, UnknownGroupError
 from robotgroups.extraction_chore import ExtractionChore
 from robotgroups.group_models import GroupModels
 from robotgroups.heart import FIRST_PAUSE_S, Heart, Identity, rested
@@ -179,6 +179,13 @@ class HostedRobot(Member):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    async def wait_reported(self, revision: int) -> None:
+        """Wait until Postgres knows that this robot has applied a revision, which it is told now; or until it ends."""
+        with contextlib.suppress(ReplacedError):
+            await self.wait_revision(revision)
+            self._heart.soon()
+            await super().wait_reported(revision)
 
     async def hand_over(self, reason: str) -> str | None:
         """Planned switchover before a stop; returns who took over, None when nobody could.
@@ -362,7 +369,7 @@ class HostedRobot(Member):
 
     def _report(self) -> None:
         if self.cache.revision > self._replica.reported:
-            self._heart.soon()
+            self._heart.report()
 
     async def _listen(self) -> Listener:
         listener = await Listener.open(self._store.dsn, application_name(self.incarnation))

@@ -27,7 +27,7 @@ class Teller:
         self.key = secrets.token_bytes(KEY_BYTES)
         self.address = ""
         self._server: asyncio.Server | None = None
-        self._links = 0
+        self._links: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._followers: dict[UUID, tuple[asyncio.StreamWriter, Seal]] = {}
 
     async def open(self, place: DoorbellPlace) -> None:
@@ -55,15 +55,20 @@ class Teller:
         server, self._server, self.address = self._server, None, ""
         if server is not None:
             server.close()
-            for writer, _ in self._followers.values():
+            await asyncio.sleep(0)  # who has just come in begins
+            for writer in self._links.values():
                 writer.transport.abort()
+            if self._links:
+                await asyncio.wait(list(self._links))
             await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._links += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._links[task] = writer
         follower: UUID | None = None
         try:
-            if self._links <= MOST_LINKS:
+            if len(self._links) <= MOST_LINKS:
                 keep_alive(writer)
                 follower = await self._greet(reader, writer)
                 while await reader.read(1024):
@@ -71,7 +76,7 @@ class Teller:
         except (OSError, TimeoutError, EOFError, ForgedError) as error:
             logger.debug("a link has ended: %r", error)
         finally:
-            self._links -= 1
+            del self._links[task]
             if follower is not None and self._followers.get(follower, (None,))[0] is writer:
                 del self._followers[follower]
             writer.transport.abort()

@@ -123,7 +123,7 @@ async def test_a_database_that_stands_still_for_longer_than_a_lease_is_nobodys_d
             return min(a.heartbeat_age(now), b.heartbeat_age(now)) > 2 and not a.serving(now).ok
 
         await until(fenced, "both have not beaten for longer than a lease")
-    assert a.serving(time.monotonic()).reason.startswith("its heartbeat was last renewed")
+        assert a.serving(time.monotonic()).reason.startswith("its heartbeat was last renewed")
 
     async def serving() -> bool:
         now = time.monotonic()

@@ -220,3 +220,14 @@ async def test_a_silent_connection_is_ended(group: Any, monkeypatch: pytest.Monk
     reader, writer = await asyncio.open_connection(*place_of(a._links._teller.address))
     assert len(await asyncio.wait_for(reader.read(), LIMIT_S)) == NONCE_BYTES
     writer.close()
+
+
+async def test_who_has_said_nothing_yet_is_let_go_with_the_others(group: Any) -> None:
+    a = await group.host("a")
+    reader, writer = await asyncio.open_connection(*place_of(a._links._teller.address))
+    await reader.readexactly(NONCE_BYTES)
+    async with asyncio.timeout(teller.GREETING_S / 2):
+        await a._links.close()
+        assert await reader.read() == b""
+    assert not a._links._teller._links
+    writer.transport.abort()

@@ -20,8 +20,8 @@ from tenacity.wait import wait_random_exponential
 
 from robotgroups import fields
 from robotgroups.breaker import Breaker
-from robotgroups.connecting import connecting
 from robotgroups.errors import ArgumentError, ModelError, ModelFailure
+from robotgroups.http_client import HttpClient
 from robotgroups.refusals import Kinds, MalformedAnswerError, Refusal, Remedy, refusal_of, retry_after, utc_now
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -106,7 +106,7 @@ class Endpoint:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        self._http = httpx.AsyncClient(
+        self._http = HttpClient(
             headers=headers, timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         )
 
@@ -151,13 +151,12 @@ class Endpoint:
     async def _exchange(self, url: str, content: bytes) -> tuple[int, httpx.Headers, bytes]:
         received = bytearray()
         try:
-            with connecting():
-                async with asyncio.timeout(self._timeout_s), self._http.stream("POST", url, content=content) as answer:
-                    async for chunk in answer.aiter_bytes():
-                        received += chunk
-                        if len(received) > MAX_ANSWER_BYTES:
-                            raise self._malformed(f"it is larger than {MAX_ANSWER_BYTES} bytes")
-                    return answer.status_code, answer.headers, bytes(received)
+            async with asyncio.timeout(self._timeout_s), self._http.stream("POST", url, content=content) as answer:
+                async for chunk in answer.aiter_bytes():
+                    received += chunk
+                    if len(received) > MAX_ANSWER_BYTES:
+                        raise self._malformed(f"it is larger than {MAX_ANSWER_BYTES} bytes")
+                return answer.status_code, answer.headers, bytes(received)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise self._broken(ModelFailure.TIMEOUT, f"did not answer within {self._timeout_s:g} s") from error
         except httpx.RequestError as error:

@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from tenacity.wait import wait_random_exponential
 
 from robotgroups import errors
-from robotgroups.connecting import connecting
+from robotgroups.http_client import HttpClient
 
 DEADLINE_S = 30.0
 # A robot that is stopped, or on a lost node, never answers: its place is taken after a lease (3 s by default), and then
@@ -57,7 +57,7 @@ class Service:
         if deadline <= 0:
             raise errors.ArgumentError(f"deadline must be above 0 seconds, not {deadline}")
         self._deadline = deadline
-        self._http = httpx.AsyncClient(
+        self._http = HttpClient(
             base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(LONGEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
@@ -110,8 +110,7 @@ class Service:
         request = self._http.build_request(
             "GET", "/v1/events", params={"after": after}, timeout=httpx.Timeout(FIRST_TIMEOUT_S, read=FEED_SILENCE_S)
         )
-        with connecting():
-            answer = await self._http.send(request, stream=True)
+        answer = await self._http.send(request, stream=True)
         if answer.is_success:
             return answer
         await answer.aread()
@@ -129,8 +128,7 @@ class Service:
         raise AssertionError("tenacity reraises")
 
     async def _try(self, request: httpx.Request) -> Any:
-        with connecting():
-            answer = await self._http.send(request)
+        answer = await self._http.send(request)
         if not answer.is_success:
             raise _error_of(answer)
         try:

@@ -18,8 +18,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from robotgroups.connecting import connecting
 from robotgroups.errors import MemoryUnavailableError, NotActiveError
+from robotgroups.http_client import HttpClient
 from robotgroups.models import Role
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import problems
@@ -102,7 +102,7 @@ class Forwarder:
         # Robots are reached by plain HTTP. A context that trusts nobody spares loading every certificate authority.
         # trust_env False: a proxy of the pod's environment is for the agent's requests.
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._client = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, verify=nobody)
+        self._client = HttpClient(timeout=TIMEOUT, trust_env=False, verify=nobody)
 
     async def aclose(self) -> None:
         """Closes the kept connections."""
@@ -117,10 +117,9 @@ class Forwarder:
         url = endpoint + request.url.path + (f"?{request.url.query}" if request.url.query else "")
         try:
             body = await request.body()
-            with connecting():
-                answer = await self._client.request(
-                    request.method, url, content=body, headers={**headers, FORWARDED: self._name}
-                )
+            answer = await self._client.request(
+                request.method, url, content=body, headers={**headers, FORWARDED: self._name}
+            )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             self._count("unreachable")
             reason = f"{robot} at {endpoint} cannot be reached: {type(error).__name__} {error}".rstrip(": ")

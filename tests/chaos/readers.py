@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from robotgroups import AsyncClient
-from robotgroups.connecting import connecting
 from robotgroups.errors import PrunedError, RobotGroupsError
+from robotgroups.http_client import HttpClient
 from robotgroups.models import Change, ChangeKind
 from tests.chaos.history import CacheRead, Event, Gap, Place, Read, Recorder, digest_of
 
@@ -104,15 +104,12 @@ def event_of(change: Change, seen: float) -> Event:
 
 def _http(token: str) -> httpx.AsyncClient:
     nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.AsyncClient(
-        headers={"Authorization": f"Bearer {token}"}, timeout=READ_S, verify=nobody, trust_env=False
-    )
+    return HttpClient(headers={"Authorization": f"Bearer {token}"}, timeout=READ_S, verify=nobody, trust_env=False)
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> httpx.Response | None:
     try:
-        with connecting():
-            return await http.get(url)
+        return await http.get(url)
     except httpx.TransportError:
         return None
 

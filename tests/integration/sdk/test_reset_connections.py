@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -13,8 +13,8 @@ import uvloop
 from starlette.requests import Request
 
 from robotgroups import AsyncClient
-from robotgroups.connecting import connecting
 from robotgroups.errors import MemoryUnavailableError
+from robotgroups.http_client import HttpClient
 from robotgroups_robot.forwarding import Failure, Forwarder
 
 TIMES, AT_ONCE = 30, 10  # under uvloop every tenth of them comes as no error of httpx
@@ -70,7 +70,18 @@ def test_a_robot_that_forwards_takes_each_for_a_robot_that_cannot_be_reached(res
 
 
 def test_other_errors_are_left_as_they_are() -> None:
-    with pytest.raises(AttributeError, match="nonsense"), connecting():
+    def nonsense(_: httpx.Request) -> httpx.Response:
         raise AttributeError("nonsense")
-    with pytest.raises(httpx.ConnectError, match="ended as it was made"), connecting():
+
+    def getpeername(_: httpx.Request) -> httpx.Response:
         None.getpeername()  # type: ignore[attr-defined]
+        raise AssertionError
+
+    async def ask(answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        async with HttpClient(transport=httpx.MockTransport(answer)) as client:
+            await client.get("http://robot")
+
+    with pytest.raises(AttributeError, match="nonsense"):
+        asyncio.run(ask(nonsense))
+    with pytest.raises(httpx.ConnectError, match="ended as it was made"):
+        asyncio.run(ask(getpeername))

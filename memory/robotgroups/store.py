@@ -42,6 +42,7 @@ from robotgroups.transfer_store import TransferStore
 
 FUSION, NO_FILTERS = Fusion(), Filters()
 _RECALL = "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s)"
+_FLOAT4 = "%.9g".__mod__  # all the digits that a float4 has, in a third of the time that all of Python's take
 _RECALL_BY_VECTOR = (
     "SELECT * FROM robotgroups.unembedded(%s) unembedded "
     "LEFT JOIN robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s) ON true"
@@ -252,7 +253,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             limit,
             Jsonb(filters.as_json()),
             model,
-            None if vector is None else f"[{','.join(map(str, vector))}]",
+            None if vector is None else f"[{','.join(map(_FLOAT4, vector))}]",
             fusion.fulltext,
             fusion.vector,
             int(fusion.k),

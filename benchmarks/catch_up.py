@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from benchmarks.harness.proxy import Proxy, proxy
 from benchmarks.harness.texts import text
 from benchmarks.peers import htm_replay
 from robotgroups import migrations
+from robotgroups.doorbell import DoorbellPlace
 from robotgroups.models import GroupSettings
 from robotgroups.robot import HostedRobot
 from robotgroups.store import Store
@@ -30,6 +32,7 @@ TOKENS, QUICK_TOKENS = 32_000, 2000
 TOKENS_OF_A_TEXT = 30  # fewer than they have on average: the working set is surely full
 WARM_UPS, QUICK_WARM_UPS = 20, 2
 PASSIVE = "latecomer"
+FAR = "127.0.0.2"  # where the one that is cut off finds the active robot
 WRITERS = 32
 LIMIT_S = 120
 PAYLOAD = {
@@ -51,7 +54,8 @@ class Group:
     dsn: str
     id: int
     robot: HostedRobot
-    proxy: Proxy
+    proxy: Proxy  # to Postgres
+    link: Proxy  # to the active robot, which tells what it writes
 
     async def write(self, revisions: int) -> int:
         """Remembers until the group has so many more revisions; returns the revision that it has."""
@@ -76,10 +80,12 @@ async def full_group(server: postgres.Server, tokens: int) -> AsyncIterator[Grou
     """A group whose working set has ``tokens``, all of its budget."""
     dsn = server.database("catch_up")
     await migrations.migrate(dsn)
-    async with await Store.open(dsn) as store, proxy(server.running.port) as way:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with await Store.open(dsn) as store, proxy(server.running.port) as way, proxy(port, FAR, port) as link:
         group_id = await ours.declare(store, 0, GroupSettings(max_tokens=tokens), [PASSIVE])
-        async with HostedRobot(store, group_id, ours.ACTIVE) as robot:
-            group = Group(dsn, group_id, robot, way)
+        async with HostedRobot(store, group_id, ours.ACTIVE, link=DoorbellPlace("127.0.0.1", port, FAR)) as robot:
+            group = Group(dsn, group_id, robot, way, link)
             await group.write(tokens // TOKENS_OF_A_TEXT)
             yield group
 
@@ -89,8 +95,10 @@ async def catching_up(group: Group, missed: int) -> float:
     through = conninfo.make_conninfo(group.dsn, port=str(group.proxy.port))
     async with await Store.open(through) as store, HostedRobot(store, group.id, PASSIVE) as robot:
         group.proxy.cut()
+        group.link.cut()
         goal = await group.write(missed)
         group.proxy.restore()
+        group.link.restore()
         with anyio.fail_after(LIMIT_S):
             await robot.wait_revision(goal)
         assert group.proxy.first_at is not None

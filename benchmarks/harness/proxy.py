@@ -55,10 +55,10 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def proxy(target: int) -> AsyncIterator[Proxy]:
-    """A proxy for a port of the loopback."""
+async def proxy(target: int, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Proxy]:
+    """A proxy for a port of 127.0.0.1, on any port there, or on this one of another address of the loopback."""
     made = Proxy(target)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.serve, host, port)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

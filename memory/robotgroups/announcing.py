@@ -18,38 +18,42 @@ logger = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Announces the highest revision, at once when it has not done so for a second; ``close`` waits for it."""
+    """Announces what it was given last, at once when it has not done so for a second; until that has succeeded."""
 
     def __init__(self, announce: Callable[[int], Awaitable[None]]) -> None:
         self._announce = announce
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
-        self._revision = self._announced = 0
+        self._revision: int | None = None  # that is to be announced
         self._free_at = 0.0
 
     def soon(self, revision: int) -> None:
         """The group is at ``revision``."""
-        self._revision = max(self._revision, revision)
+        self._revision = revision
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="announcements")
 
     async def close(self) -> None:
-        """Announce at once what is left."""
+        """Announce at once what is left, if that can be done now."""
         self._closing.set()
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         try:
-            while self._revision > self._announced:
+            while self._revision is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(self._free_at - time.monotonic(), 0)):
                         await self._closing.wait()
-                revision = self._revision
+                last = self._closing.is_set()
+                revision, self._revision = self._revision, None
                 self._free_at = time.monotonic() + EVERY_S
-                await self._announce(revision)
-                self._announced = revision
-        except RobotGroupsError as error:  # who listens polls as well (M5), and the next remember tries again
-            logger.info("an announcement is late: %s", error)
+                try:
+                    await self._announce(revision)
+                except RobotGroupsError as error:
+                    logger.info("an announcement is late: %s", error)
+                    if last:
+                        return
+                    self._revision = revision if self._revision is None else self._revision
         finally:
             self._task = None

@@ -71,7 +71,7 @@ class Doorbell:
         """End all that is held. Safe to call twice."""
         server, self._server, self.address = self._server, None, ""
         if server is not None:
-            server.close()
+            await stop_accepting(server)
             for writer in list(self._held):
                 writer.transport.abort()
             await server.wait_closed()
@@ -126,6 +126,20 @@ def place_of(doorbell: str) -> tuple[str, int]:
     if not 0 < int(port) <= HIGHEST_PORT:
         raise ValueError(f"{port} is no port")
     return host.strip("[]"), int(port)
+
+
+async def stop_accepting(server: asyncio.Server) -> None:
+    """Close a server; its connections are the caller's.
+
+    asyncio's own loop would leave a connection open that it is accepting at that moment (an assertion of
+    ``Server._attach``, of which nobody hears): it is kept from accepting first.
+    """
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        for listening in server.sockets:
+            loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+    server.close()
 
 
 def keep_alive(writer: asyncio.StreamWriter) -> None:

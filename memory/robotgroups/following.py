@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 from robotgroups.cancelling import cancelled
@@ -32,29 +31,26 @@ from robotgroups.link import (
 
 logger = logging.getLogger(__name__)
 
-Guarded = Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, None]]
-
 
 class Following:
     """Links to those who are to be followed, each made anew until it stands.
 
-    ``links()`` asks Postgres where they are; ``linked()`` is called whenever a link begins or ends, for what was said
-    before it is to be read (M5); ``hear(told)`` is called with each message. ``guarded`` wraps what runs for ever.
+    ``link(robot)`` asks Postgres where one is; ``linked()`` is called whenever a link begins or ends, for what was said
+    before it is to be read (M5); ``hear(told)`` is called with each message. Nothing that goes wrong here is more than
+    a link that is made anew.
     """
 
     def __init__(
         self,
         incarnation: UUID,
-        links: Callable[[], Awaitable[Sequence[Link]]],
+        link: Callable[[str], Awaitable[Link | None]],
         linked: Callable[[], Awaitable[None]],
         hear: Callable[[Told], Awaitable[None]],
-        guarded: Guarded,
     ) -> None:
         self._incarnation = incarnation
-        self._links = links
+        self._link = link
         self._linked = linked
         self._hear = hear
-        self._guarded = guarded
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -66,7 +62,7 @@ class Following:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
         for robot in set(robots) - self._tasks.keys():
-            self._tasks[robot] = asyncio.create_task(self._guarded(self._persist(robot)), name=f"link to {robot}")
+            self._tasks[robot] = asyncio.create_task(self._persist(robot), name=f"link to {robot}")
 
     async def close(self) -> None:
         """End all links. Safe to call twice."""
@@ -79,7 +75,7 @@ class Following:
         # whoever waits in psycopg may swallow a cancellation: who is followed no more must not come back
         while self._tasks.get(robot) is asyncio.current_task():
             try:
-                link = next((link for link in await self._links() if link.robot == robot), None)
+                link = await self._link(robot)
                 if link is not None:
                     async with self._opened(link) as (reader, seal):
                         pause = FIRST_PAUSE_S
@@ -89,6 +85,8 @@ class Following:
                 logger.warning("the link to %s at %s: whoever is there does not know its key", robot, link)
             except (OSError, TimeoutError, EOFError, ValueError, RobotGroupsError) as error:
                 logger.debug("the link to %s: %r", robot, error)
+            except Exception:
+                logger.exception("the link to %s", robot)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads retries
             pause = min(2 * pause, LONGEST_PAUSE_S)
 

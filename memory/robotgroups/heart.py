@@ -245,6 +245,7 @@ class Heart:
                     beat_at = self._leases.next_expiry  # to look exactly when a lease is over
                 continue
             self._news.clear()
+            self._moved = False  # before it is looked how far the cache is
             if self._asked:
                 beat_at = min(beat_at, self.renewed_at + ASKED_EVERY_S)
             elif self._body.progress()[0] > self._reported:

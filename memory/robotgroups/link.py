@@ -34,8 +34,6 @@ class ForgedError(Exception):
 class Link:
     """Where a robot tells what it writes, as Postgres knows it."""
 
-    robot: str
-    incarnation: UUID
     address: str
     key: bytes = field(repr=False)
 
@@ -120,6 +118,11 @@ class Told:
     changes: Sequence[Change]
 
 
+def bare_message(revision: int) -> bytes:
+    """A message that tells no more than the revision: the rest is read."""
+    return f'{{"revision":{revision},"rows":[]}}'.encode()
+
+
 def message(robot: str, kept: Sequence[Kept], revision: int) -> bytes:
     """What ``robot`` says of what it has remembered, in as few rows as the feed keeps of it.
 
@@ -127,7 +130,7 @@ def message(robot: str, kept: Sequence[Kept], revision: int) -> bytes:
     """
     rows = ",".join(row for run in _runs(kept) for row in _rows(robot, run))
     said = f'{{"revision":{revision},"rows":[{rows}]}}'.encode()
-    return said if len(said) <= MAX_BYTES else f'{{"revision":{revision},"rows":[]}}'.encode()
+    return said if len(said) <= MAX_BYTES else bare_message(revision)
 
 
 def _runs(kept: Sequence[Kept]) -> list[list[Kept]]:
@@ -169,5 +172,5 @@ def told(said: bytes) -> Told:
             ).changes()
         ]
         return Told(int(data["revision"]), changes)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ForgedError from error

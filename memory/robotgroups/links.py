@@ -11,8 +11,8 @@ from uuid import UUID
 
 from robotgroups.announcing import Announcer
 from robotgroups.doorbell import DoorbellPlace
-from robotgroups.following import Following, Guarded
-from robotgroups.link import Link, Told, message
+from robotgroups.following import Following
+from robotgroups.link import Link, Told, bare_message, message
 from robotgroups.memory_session import Written
 from robotgroups.models import Peer, Role
 from robotgroups.replica import Replica
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Links:
-    """``guarded`` runs what goes on in the background; ``heard()`` is called when the cache has gone on."""
+    """``heard()`` is called when the cache has gone on."""
 
     def __init__(
         self,
@@ -34,7 +34,6 @@ class Links:
         replica: Replica,
         *,
         heard: Callable[[], None],
-        guarded: Guarded,
     ) -> None:
         self._store = store
         self._group_id = group_id
@@ -43,7 +42,7 @@ class Links:
         self._replica = replica
         self._heard = heard
         self._teller = Teller()
-        self._following = Following(incarnation, self._links, self._linked, self._hear, guarded)
+        self._following = Following(incarnation, self._link, self._linked, self._hear)
         self._announcer = Announcer(lambda revision: store.announce(group_id, revision))
         self._hung = False
         self._epoch = -1  # whose active robots are followed
@@ -91,7 +90,8 @@ class Links:
         if not written.revision:
             return
         if self._teller.followers:
-            self._teller.tell(message(self._robot, written.kept, written.revision))
+            said = message(self._robot, written.kept, written.revision)
+            self._teller.tell(said, bare_message(written.revision))
         if written.quiet:
             self._announcer.soon(written.revision)
 
@@ -101,8 +101,8 @@ class Links:
         await self._announcer.close()
         await self._teller.close()
 
-    async def _links(self) -> Sequence[Link]:
-        return await self._store.links(self._group_id)
+    async def _link(self, robot: str) -> Link | None:
+        return await self._store.link(self._group_id, robot)
 
     async def _linked(self) -> None:
         await self._replica.catch_up()

@@ -113,7 +113,7 @@ class MemorySession:
     async def _hush(self, quiet: bool) -> None:
         await self._connected()
         if self._quiet != quiet:
-            await self._fetch(_HUSH, ("on" if quiet else "off",))
+            await self._fetch(_HUSH, (str(self._group_id) if quiet else "",))
             self._quiet = quiet
 
     async def _fetch(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:

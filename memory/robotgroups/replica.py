@@ -57,7 +57,6 @@ class Replica:
         self._session = session  # the feed is read here; the rest through the store's pool
         self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
         self.roles_at = time.monotonic()  # when the cache got the roles that it has
-        self._heard_to = 0  # the highest revision that was heard of; what is read ahead of its announcement is above
         self._own: set[int] = set()  # revisions that were taken in before their announcement came
         self._endpoints: dict[str, str] = {}
         self._located: tuple[str, ...] = ()
@@ -88,28 +87,17 @@ class Replica:
 
     # -- going on ----------------------------------------------------------------------------------------------------
 
-    def hear(self, revisions: Sequence[int]) -> tuple[bool, bool]:
-        """Take note of announcements.
+    def hear(self, revision: int) -> tuple[bool, bool]:
+        """Take note of an announcement.
 
-        Returns whether one of them was of something else than what this robot has written, and whether one had been
-        heard before: something other than memory has changed then, which has no revision.
+        Returns whether it is of something else than what this robot has written, and whether of something that has no
+        revision (0), such as settings.
         """
-        self.announced = max(self.announced, *revisions)
-        self._heard += len(revisions)
-        others = again = False
-        for revision in revisions:
-            again = again or revision <= self._heard_to
-            self._heard_to = max(self._heard_to, revision)
-            if revision in self._own:
-                self._own.discard(revision)
-            else:
-                others = True
-        self._own = {revision for revision in self._own if revision > self._heard_to}  # they need not be announced
-        return others, again
-
-    def unheard(self) -> None:
-        """It was read anew after announcements may have been missed: nobody knows which were heard."""
-        self._heard_to = self.cache.revision
+        self.announced = max(self.announced, revision)
+        self._heard += 1
+        own = revision in self._own
+        self._own = {later for later in self._own if later > revision}  # they come in order, and not each is announced
+        return revision > 0 and not own, revision == 0
 
     async def take(self, changes: Sequence[Change], revision: int) -> None:
         """Go on by what this robot has written itself, up to ``revision``, unless others have come between.
@@ -131,7 +119,6 @@ class Replica:
             MemoryUnavailableError, UnknownGroupError.
 
         """
-        self._heard += 1
         self.announced = max(self.announced, revision)
         if not self.warm:
             return
@@ -139,7 +126,9 @@ class Replica:
             if change.revision == self.cache.revision + 1:
                 self._apply(change)
         if self.cache.revision < revision:
-            await self.follow()
+            await self._session.idle()  # what is being written here comes with its acknowledgement
+        if self.cache.revision < revision:
+            await self.catch_up()
         else:
             await self.wake()
 
@@ -150,7 +139,8 @@ class Replica:
         """
         if revision < applied:
             self.warm = False
-            self.announced = self.acknowledged = self.reported = self._heard_to = 0
+            self.announced = self.acknowledged = self.reported = 0
+            self._own.clear()
         else:
             self.reported = applied
         self.announced = max(self.announced, revision)
@@ -185,8 +175,6 @@ class Replica:
         except (GapError, PrunedError):
             await self._from_snapshot()
         self.announced = self.cache.revision  # a forged announcement of more is forgotten (S1)
-        # with a new session, nobody knows what was announced before
-        self._heard_to = min(self._heard_to, self.cache.revision) if self.reported else self.cache.revision
         self.warm = True
         await self.wake()
         if not self.knows_the_active:

@@ -93,9 +93,7 @@ class HostedRobot(Member):
         identity = Identity(group_id, name, self.incarnation, endpoint, rejoins, deathwatch)
         self._heart = Heart(store.dsn, identity, self, doorbell)
         self._link = link
-        self._links = Links(
-            store, group_id, name, self.incarnation, self._replica, heard=self._told, guarded=self._or_end
-        )
+        self._links = Links(store, group_id, name, self.incarnation, self._replica, heard=self._told)
         self._on_phase = on_phase
         self._first_written = 0  # the tenure under which it has remembered something
         self._leaving = False  # nobody hands over to it any more
@@ -341,7 +339,6 @@ class HostedRobot(Member):
                 continue
             try:
                 await self._replica.catch_up()  # LISTEN first, then read (M5)
-                self._replica.unheard()
             except BaseException as error:
                 await listener.close()
                 if isinstance(error, MemoryUnavailableError | UnknownGroupError):
@@ -350,7 +347,7 @@ class HostedRobot(Member):
             return listener
 
     async def _heard(self, revision: int) -> None:
-        others, asked = self._replica.hear([revision])
+        others, asked = self._replica.hear(revision)
         if asked or (others and self.role is Role.ACTIVE):
             self._background.wake()
         if self._replica.behind:

@@ -287,10 +287,10 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             )
         )
 
-    async def links(self, group_id: int) -> list[Link]:
-        """Where the robots that are present tell what they write."""
-        rows = await self._rows("SELECT * FROM robotgroups.links(%s)", (group_id,))
-        return [Link(r["robot"], r["incarnation"], r["link"], bytes(r["link_key"])) for r in rows]
+    async def link(self, group_id: int, robot: str) -> Link | None:
+        """Where a robot tells what it writes, if it does."""
+        rows = await self._rows("SELECT * FROM robotgroups.link_of(%s, %s)", (group_id, robot))
+        return Link(rows[0]["link"], bytes(rows[0]["link_key"])) if rows else None
 
     async def announce(self, group_id: int, revision: int) -> None:
         """Announce a revision that its transaction did not announce."""

@@ -9,13 +9,14 @@ import secrets
 from collections.abc import Collection
 from uuid import UUID
 
-from robotgroups.doorbell import DoorbellPlace, keep_alive
+from robotgroups.doorbell import DoorbellPlace, keep_alive, stop_accepting
 from robotgroups.link import HELLO_BYTES, KEY_BYTES, ForgedError, Seal, greeted, nonce
 
 GREETING_S = 2.0
 MOST_LINKS = 512
 # Who reads more slowly is let go: it reads the feed, and comes back.
-MOST_UNREAD_BYTES = 4 * 1024 * 1024
+MOST_UNREAD_BYTES = 1024 * 1024
+MOST_TOLD_BYTES = 4 * 1024 * 1024  # of one message for all: to seal and copy them takes some 5 ms
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,18 @@ class Teller:
         """The incarnations of those who are told."""
         return self._followers.keys()
 
-    def tell(self, message: bytes) -> None:
-        """Tell all who follow; nobody waits for it."""
+    def tell(self, message: bytes, shorter: bytes) -> None:
+        """Tell all who follow, without waiting for them; ``shorter`` where ``message`` for each were much to copy."""
+        if len(message) * len(self._followers) > MOST_TOLD_BYTES:
+            message = shorter
         for follower, (writer, seal) in list(self._followers.items()):
-            writer.write(seal.close(message))
-            if writer.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+            try:
+                writer.write(seal.close(message))
+                unread = writer.transport.get_write_buffer_size()
+            except (OSError, RuntimeError):  # it has ended just now (uvloop: RuntimeError)
+                del self._followers[follower]
+                continue
+            if unread > MOST_UNREAD_BYTES:
                 logger.info("robot %s reads what it is told too slowly", follower)
                 writer.transport.abort()
                 del self._followers[follower]
@@ -54,8 +62,7 @@ class Teller:
         """End all links. Safe to call twice."""
         server, self._server, self.address = self._server, None, ""
         if server is not None:
-            server.close()
-            await asyncio.sleep(0)  # who has just come in begins
+            await stop_accepting(server)
             for writer in self._links.values():
                 writer.transport.abort()
             if self._links:
@@ -68,12 +75,12 @@ class Teller:
         self._links[task] = writer
         follower: UUID | None = None
         try:
-            if len(self._links) <= MOST_LINKS:
+            if len(self._links) <= MOST_LINKS and self._server is not None:  # else it came in while that was closed
                 keep_alive(writer)
                 follower = await self._greet(reader, writer)
                 while await reader.read(1024):
                     pass
-        except (OSError, TimeoutError, EOFError, ForgedError) as error:
+        except (OSError, RuntimeError, TimeoutError, EOFError, ForgedError) as error:
             logger.debug("a link has ended: %r", error)
         finally:
             del self._links[task]

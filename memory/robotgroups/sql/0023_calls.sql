@@ -24,11 +24,12 @@ BEGIN
         WHERE w.bytes <= 1000000);
 END $$;
 
--- A session that sets robotgroups.quiet announces nothing: its robot tells the others by its links, and announces a moment later, once for many.
+-- A session that sets robotgroups.quiet to a group's id announces nothing of that group: its robot tells the others by its links, and announces a moment later, once for
+-- many. Revision 0: something has changed that has no revision, such as settings.
 CREATE OR REPLACE FUNCTION robotgroups.announce(p_group bigint, p_revision bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('robotgroups.quiet', true) IS DISTINCT FROM 'on' THEN
+    IF current_setting('robotgroups.quiet', true) IS DISTINCT FROM p_group::text THEN
         PERFORM pg_notify('rg_' || p_group, p_revision::text);
     END IF;
 END $$;

@@ -32,6 +32,8 @@ DECLARE
     v_found text := 'SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, $7)::float8 AS rank FROM lexemes x'
         -- filters come before the bound: what matches them is never crowded out by what does not
         || CASE WHEN v_narrow THEN ' JOIN memories m ON m.id = x.memory_id WHERE x.lexemes @@ $7 AND ' || v_filter ELSE ' WHERE x.lexemes @@ $7' END
+        -- what is above the watermark is read as it stands, whether or not it has lexemes
+        || CASE WHEN p_newer THEN ' AND x.memory_id <= ' || p_lexed_to ELSE '' END
         || ' ORDER BY x.memory_id DESC LIMIT 2000) l';
 BEGIN
     IF p_newer THEN

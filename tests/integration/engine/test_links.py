@@ -1,6 +1,8 @@
 """Links: what an active robot writes is in the others' caches without an announcement; nothing depends on it (M5)."""
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 from robot_process import until
 
 from robotgroups import announcing, teller
-from robotgroups.doorbell import place_of
+from robotgroups.cancelling import cancelled
+from robotgroups.doorbell import DoorbellPlace, place_of
 from robotgroups.link import HELLO_BYTES, NONCE_BYTES, Handshake, hello, nonce
 from robotgroups.robot import HostedRobot
 
@@ -231,3 +234,25 @@ async def test_who_has_said_nothing_yet_is_let_go_with_the_others(group: Any) ->
         assert await reader.read() == b""
     assert not a._links._teller._links
     writer.transport.abort()
+
+
+async def test_who_knocks_while_it_closes_is_not_left_open() -> None:
+    """An unclosed socket is a ResourceWarning, which fails a test; without the care taken every other round has one."""
+
+    async def knock(address: str) -> None:
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(*place_of(address))
+            try:
+                await reader.read()
+            finally:
+                writer.transport.abort()
+
+    for moment in range(90):
+        closing = teller.Teller()
+        await closing.open(DoorbellPlace("127.0.0.1", 0, "127.0.0.1"))
+        knocking = [asyncio.create_task(knock(closing.address)) for _ in range(2)]
+        for _ in range(moment % 9):
+            await asyncio.sleep(0)
+        await closing.close()
+        await cancelled(knocking)
+    gc.collect()

@@ -347,8 +347,24 @@ async def test_another_language_is_searched_by_its_own_words(group: Group) -> No
     await group.arrive("a")
     await group.remember("Die Häuser sind groß")
     assert await group.store.recall(group.id, "Haus", limit=5) == []
+    await group.store.lex(group.id)
+    await group.remember("Die Häuser sind klein")
     await group.store.ensure_group(KEY, GroupSettings(language="german"))
-    assert [m.id for m in await group.store.recall(group.id, "Haus", limit=5)] == [1]
+    assert [m.id for m in await group.store.recall(group.id, "Haus", limit=5)] == [1, 2]
+    await group.store.lex(group.id)
+    assert [m.id for m in await group.store.recall(group.id, "Haus", limit=5)] == [1, 2]
+
+
+async def test_what_has_lexemes_above_the_watermark_is_found_once(group: Group) -> None:
+    """The remedy for lexemes that are missing puts the watermark back."""
+    await group.arrive("a")
+    for number in range(4):
+        await group.remember(f"the invoice of customer {number}")
+    await group.store.lex(group.id)
+    await group.sql("UPDATE robotgroups.spaces SET lexed_to = 2")
+    for filters in (Filters(), Filters(originators=("a",))):
+        found = await group.store.recall(group.id, "invoice", limit=3, filters=filters)
+        assert [m.id for m in found] == [1, 2, 3]
 
 
 # -- S1 ------------------------------------------------------------------------------------------------------------

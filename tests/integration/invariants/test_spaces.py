@@ -3,6 +3,7 @@
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 
 from robotgroups.embedding import embedding_config
@@ -33,6 +34,22 @@ async def remember(store: Store, group_id: int, content: str, **scope: str) -> i
         await writer.close()
     assert not isinstance(done, Exception)
     return done.id
+
+
+async def test_a_writer_that_is_quiet_for_its_group_is_not_for_the_others_of_its_space(group: Group) -> None:
+    store = group.store
+    one, two = await make(store, "one", "team"), await make(store, "two", "team")
+    await remember(store, two, "both know it")
+    writer = store.session(one)
+    async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as heard:
+        await heard.execute(f"LISTEN rg_{one}".encode())
+        await heard.execute(f"LISTEN rg_{two}".encode())
+        item = item_of(NewMemory("both know it"), "cl100k_base")
+        written = await writer.remember("a", 1, [item], quiet=True)
+        notes = [(note.channel, note.payload) async for note in heard.notifies(timeout=5, stop_after=1)]
+        await writer.close()
+    assert written.quiet
+    assert notes == [(f"rg_{two}", str((await store.status(two)).revision))]
 
 
 async def found(store: Store, group_id: int, query: str, **filters: Any) -> list[int]:

@@ -96,3 +96,37 @@ def test_the_migrations_lead_to_the_schema_that_is_written_down(dsn: str) -> Non
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(schema)
     assert schema.splitlines() == GOLDEN.read_text().splitlines()
+
+
+async def test_words_that_another_language_left_without_their_spaces_mark_are_found_again(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 0018 to 0025 a change of the language wrote them so."""
+    before = tuple(m for m in migrations.known() if m.version < 26)
+    monkeypatch.setattr(migrations, "known", lambda: before)
+    await migrations.migrate(empty)
+    monkeypatch.undo()
+    recall = "SELECT memory->'content' FROM robotgroups.recall(%s, 'fulltext', 'Haus', 5, '{}', NULL, NULL)"
+    with psycopg.connect(empty, autocommit=True) as connection:
+        ids = [
+            connection.execute("SELECT robotgroups.ensure_group('local', 'default', %s, '{}')", (name,)).fetchone()
+            for name in ("changed", "other")
+        ]
+        items = '[{"content": "Die Häuser sind groß", "tokens": 6}]'
+        for (group,) in ids:  # type: ignore[misc]
+            connection.execute("SELECT robotgroups.reconcile_members(%s, '{a}', '{}')", (group,))
+            connection.execute("SELECT robotgroups.remember_batch(%s, NULL, NULL, %s)", (group, items))
+            connection.execute("SELECT robotgroups.lex(%s, 10)", (group,))
+        (changed,) = ids[0]  # type: ignore[misc]
+        connection.execute(
+            """SELECT robotgroups.ensure_group('local', 'default', 'changed', '{"language": "german"}')"""
+        )
+        assert connection.execute(recall, (changed,)).fetchall() == []
+    assert await migrations.migrate(empty) == [m.name for m in migrations.known() if m.version >= 26]
+    with psycopg.connect(empty, autocommit=True) as connection:
+        assert connection.execute(recall, (changed,)).fetchall() == [("Die Häuser sind groß",)]
+        marks = connection.execute(
+            "SELECT DISTINCT starts_with(w, to_hex(space_id) || '/') "
+            "FROM robotgroups.lexemes, unnest(tsvector_to_array(lexemes)) w"
+        ).fetchall()
+    assert marks == [(True,)]

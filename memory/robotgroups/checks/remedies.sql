@@ -118,7 +118,8 @@ UPDATE robotgroups.memory_versions SET version = -version WHERE version < 0;
 
 -- lexemes
 -- Have them made anew: the robots do it in the background, and recall finds everything meanwhile.
-DELETE FROM robotgroups.lexemes l WHERE NOT EXISTS (SELECT FROM robotgroups.memories m WHERE m.id = l.memory_id AND m.space_id = l.space_id);
+DELETE FROM robotgroups.lexemes l WHERE NOT EXISTS (SELECT FROM robotgroups.memories m WHERE m.id = l.memory_id AND m.space_id = l.space_id)
+    OR NOT starts_with((tsvector_to_array(l.lexemes))[1], to_hex(l.space_id) || '/');
 UPDATE robotgroups.spaces s SET lexed_to = x.first - 1 FROM (
     SELECT m.space_id, min(m.id) AS first FROM robotgroups.memories m
     WHERE NOT EXISTS (SELECT FROM robotgroups.lexemes l WHERE l.memory_id = m.id) GROUP BY 1) x WHERE x.space_id = s.id AND s.lexed_to >= x.first;

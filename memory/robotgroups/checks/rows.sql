@@ -157,7 +157,10 @@ FROM robotgroups.memories m JOIN robotgroups.spaces s ON s.id = m.space_id
 WHERE m.id <= s.lexed_to AND NOT EXISTS (SELECT FROM robotgroups.lexemes l WHERE l.memory_id = m.id)
 UNION ALL SELECT m.group_id, format('lexemes of memory %s are in space %s', l.memory_id, l.space_id)
 FROM robotgroups.lexemes l LEFT JOIN robotgroups.memories m ON m.id = l.memory_id
-WHERE m.space_id IS DISTINCT FROM l.space_id ORDER BY 1, 2;
+WHERE m.space_id IS DISTINCT FROM l.space_id
+UNION ALL SELECT m.group_id, format('lexemes of memory %s lack the mark of their space: no search finds them', l.memory_id)
+FROM robotgroups.lexemes l JOIN robotgroups.memories m ON m.id = l.memory_id AND m.space_id = l.space_id
+WHERE NOT starts_with((tsvector_to_array(l.lexemes))[1], to_hex(l.space_id) || '/') ORDER BY 1, 2;
 
 -- search models
 SELECT NULL::bigint AS group_id, format('space %s uses model %s, which is of space %s', s.id, e.id, e.space_id) AS detail

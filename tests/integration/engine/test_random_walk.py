@@ -241,13 +241,14 @@ async def test_every_cache_equals_the_group_at_its_revision_whatever_happens(gro
 
 async def check(walk: Walk, start: Snapshot) -> None:
     group = walk.group
-    truth = dict(await group.sql("SELECT revision, state FROM public.truth ORDER BY revision"))
+    # first: the robots live on, and may go further before the truth is read
     final = await group.store.snapshot(group.id)
+    truth = dict(await group.sql("SELECT revision, state FROM public.truth WHERE revision <= %s", final.revision))
     # M3: gap-free; a cache that takes every change, one by one, passes through exactly what the group was. What one
     # transaction did is true at its last revision.
     cache, changes, replay = Cache(start), [], {}
     while cache.revision < final.revision:
-        for change in await group.store.changes(group.id, cache.revision):
+        for change in await group.store.changes(group.id, cache.revision, final.revision - cache.revision):
             cache.apply(change)
             changes.append(change)
             replay[change.revision] = seen(cache)

@@ -246,10 +246,9 @@ class Heart:
                 continue
             self._news.clear()
             self._moved = False  # before it is looked how far the cache is
-            if self._asked:
-                beat_at = min(beat_at, self.renewed_at + ASKED_EVERY_S)
-            elif self._body.progress()[0] > self._reported:
-                beat_at = min(beat_at, self.renewed_at + REPORT_EVERY_S)
+            if self._asked or self._body.progress()[0] > self._reported:
+                beat_at = min(beat_at, self.renewed_at + (ASKED_EVERY_S if self._asked else REPORT_EVERY_S))
+                self._moved = True  # this beat tells of what is still to come: no change need wake this thread
             if await session.heard(self._news, min(beat_at, self._suspects.next_due) - time.monotonic()):
                 beat_at = 0.0
 

@@ -11,12 +11,14 @@ import contextlib
 import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from robotgroups.cancelling import cancelled
 from robotgroups.deathwatch import Guard, unguarded
 from robotgroups.models import Peer
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 # One watches in a ring; the rest is for rings that close anew, and for strangers.
 MAX_HELD = 64
@@ -50,9 +52,7 @@ class Doorbell:
     async def open(self, place: DoorbellPlace, guard: Guard = unguarded) -> None:
         """Listen; connections are guarded while they are held. OSError: the port is taken, or not to be had."""
         self._guard = guard
-        self._server = await asyncio.start_server(self._hold, place.bind, place.port, limit=1024)
-        port = self._server.sockets[0].getsockname()[1]
-        self.address = f"[{place.host}]:{port}" if ":" in place.host else f"{place.host}:{port}"
+        self._server, self.address = await listen(self._hold, place)
 
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._held) >= MAX_HELD:
@@ -126,6 +126,13 @@ def place_of(doorbell: str) -> tuple[str, int]:
     if not 0 < int(port) <= HIGHEST_PORT:
         raise ValueError(f"{port} is no port")
     return host.strip("[]"), int(port)
+
+
+async def listen(serve: Serve, place: DoorbellPlace) -> tuple[asyncio.Server, str]:
+    """A server at a place, and its address for others ("host:port"). OSError: the port is taken, or not to be had."""
+    server = await asyncio.start_server(serve, place.bind, place.port, limit=1024)
+    port = server.sockets[0].getsockname()[1]
+    return server, f"[{place.host}]:{port}" if ":" in place.host else f"{place.host}:{port}"
 
 
 async def stop_accepting(server: asyncio.Server) -> None:

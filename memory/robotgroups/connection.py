@@ -37,6 +37,7 @@ SESSION_SETTINGS = (
     "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c tcp_user_timeout=4000 "
     "-c client_connection_check_interval=1000"
 )
+TIMEZONE = "-c timezone=UTC"  # times are told in UTC, whatever the DSN says
 
 # Errors of the SQL functions (sql/*.sql) by their SQLSTATE.
 _RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
@@ -81,7 +82,7 @@ def checked_dsn(dsn: str, *, application_name: str, **extra: Any) -> str:
             "the DSN cannot be read: give a postgresql:// address or libpq's key=value pairs"
         ) from error
     settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVES, **given}
-    settings["options"] = f"{SESSION_SETTINGS} {given.get('options', '') or ''}".strip()
+    settings["options"] = f"{SESSION_SETTINGS} {given.get('options', '') or ''} {TIMEZONE}"
     settings["application_name"] = application_name
     return make_conninfo("", **settings | extra)
 

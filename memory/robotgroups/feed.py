@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from robotgroups.memories import Memory, MemoryJson
+from robotgroups.memories import Memory, MemoryJson, scope_of
 from robotgroups.models import Change, ChangeKind
 
 READ = """
@@ -84,7 +84,7 @@ def new_memory(
             keeper=originator if placed else None,
             access_count=0,
             last_accessed_at=at if placed else None,
-            scope={key: value for key, _, value in (text.partition("=") for text in scope)} if scope else {},
+            scope=scope_of(scope) if scope else {},
             expires_at=expires and datetime.fromisoformat(expires).astimezone(UTC),
         )
     )

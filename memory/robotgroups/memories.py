@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+_TAGS, _SCOPE = 4, 14  # places of a row's columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,13 @@ class Memory:
             score=score if score is not None else data.get("score"),
             parts=data.get("parts"),
         )
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Memory:
+        """Read a row as SQL's ``recall_rows`` gives it; ``snapshot_rows`` has neither ``score`` nor ``parts``."""
+        values = list(row)
+        values[_TAGS], values[_SCOPE] = tuple(row[_TAGS]), scope_of(row[_SCOPE]) if row[_SCOPE] else {}
+        return cls(*values)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``from_json`` reads, with ``score`` when recall gave one."""
@@ -137,6 +146,11 @@ class Revised:
     id: int
     revision: int
     epoch: int
+
+
+def scope_of(texts: Iterable[str]) -> dict[str, str]:
+    """A scope, of the ``key=value`` texts that SQL keeps of it."""
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _time(value: str | None) -> datetime | None:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import TupleRow
 
-from robotgroups import errors
+from robotgroups import errors, feed, snapshots
 from robotgroups.connection import Connection, error_of, our_errors, refuse_pooler, spoken_to
-from robotgroups.feed import READ, changes_of_rows
+from robotgroups.feed import changes_of_rows
 from robotgroups.group_commit import Outcome
-from robotgroups.models import Change, Remembered
+from robotgroups.models import Change, Remembered, Snapshot
 from robotgroups.remembering import Item, Kept, changes_of
+from robotgroups.snapshots import snapshot_of_rows
 
-_READ = READ.encode()
+_CHANGES, _SNAPSHOT = feed.READ.encode(), snapshots.READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 _REMEMBER_ONE = b"SELECT * FROM robotgroups.remember_one(%s, %s, %s, %s::jsonb)"
 _HUSH = b"SELECT set_config('robotgroups.quiet', %s, false)"
@@ -50,11 +51,6 @@ class MemorySession:
         self._connection: Connection | None = None
         self._quiet = False  # whether this connection announces nothing
         self._free = asyncio.Lock()
-
-    async def open(self) -> None:
-        """Connect, before the first batch has to wait for it. MemoryUnavailableError, PoolerError."""
-        async with our_errors():
-            await self._connected()
 
     async def remember(
         self, robot: str | None, tenure: int | None, items: Sequence[Item], *, quiet: bool = False
@@ -102,13 +98,18 @@ class MemorySession:
             PrunedError, UnknownGroupError, NotPermittedError; MemoryUnavailableError: also by another connection.
 
         """
-        arguments = (self._group_id, after, limit)
+        return changes_of_rows(await self._read(_CHANGES, (self._group_id, after, limit)), after, limit)
+
+    async def snapshot(self) -> Snapshot:
+        """The group at this moment. UnknownGroupError, NotPermittedError, MemoryUnavailableError as ``changes``."""
+        return snapshot_of_rows(await self._read(_SNAPSHOT, (self._group_id,)), self._group_id)
+
+    async def _read(self, statement: bytes, arguments: Sequence[object]) -> list[TupleRow]:
         async with self._free, our_errors():
             try:
-                rows = await self._fetch(_READ, arguments)
+                return await self._fetch(statement, arguments)
             except psycopg.OperationalError:  # ended just now; to read again does no harm
-                rows = await self._fetch(_READ, arguments)
-        return changes_of_rows(rows, after, limit)
+                return await self._fetch(statement, arguments)
 
     async def _hush(self, quiet: bool) -> None:
         # a connection that turns out to be a new one is not quiet: what it writes is announced, which does no harm

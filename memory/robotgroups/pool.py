@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Self
 
 import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, TupleRow, dict_row, tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from robotgroups import errors, migrations
@@ -128,18 +128,22 @@ class Pool:
         async with self._connection() as connection:
             return await (await connection.execute(sql.encode(), arguments)).fetchall()
 
-    async def _read(self, sql: str, arguments: Sequence[Any] = ()) -> list[DictRow]:
-        """As ``_rows``, of what can be asked twice: a connection that has just ended costs another try, and no other
+    async def _tuples(self, sql: str, arguments: Sequence[Any] = ()) -> list[TupleRow]:
+        async with self._connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return await (await cursor.execute(sql.encode(), arguments)).fetchall()
+
+    async def _read(self, sql: str, arguments: Sequence[Any] = ()) -> list[TupleRow]:
+        """As ``_tuples``, of what can be asked twice: a connection that has just ended costs another try, and no other
         call a round trip."""
         trusted = _TRUSTED.set(True)
         try:
-            return await self._rows(sql, arguments)
+            return await self._tuples(sql, arguments)
         except errors.MemoryUnavailableError as error:
             if isinstance(error.__cause__, PoolTimeout):
                 raise
         finally:
             _TRUSTED.reset(trusted)
-        return await self._rows(sql, arguments)
+        return await self._tuples(sql, arguments)
 
     async def _row(self, sql: str, arguments: Sequence[Any] = ()) -> DictRow:
         (row,) = await self._rows(sql, arguments)

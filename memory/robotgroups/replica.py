@@ -46,6 +46,7 @@ class Replica:
     ) -> None:
         self.cache = Cache.empty()
         self.warm = False
+        self._filled = False  # whether the cache has started from a snapshot of this Postgres
         self._nodes_synced = self._evictions_synced = self._heard = 0
         self.announced = 0  # the highest revision that Postgres has told of
         self.acknowledged = 0  # the highest revision that a write through this robot was given
@@ -138,7 +139,7 @@ class Replica:
         Less than was applied means that Postgres was set back to an older state: it starts anew from a snapshot.
         """
         if revision < applied:
-            self.warm = False
+            self.warm = self._filled = False
             self.announced = self.acknowledged = self.reported = 0
             self._own.clear()
         else:
@@ -169,8 +170,7 @@ class Replica:
         """
         before = self._nodes_synced
         try:
-            if not self.warm:
-                await self._from_snapshot()
+            await self.fill()
             await self._from_changes()
         except (GapError, PrunedError):
             await self._from_snapshot()
@@ -193,13 +193,24 @@ class Replica:
             if len(page) < PAGE:
                 return
 
+    async def fill(self) -> None:
+        """Let the cache start from a snapshot; what comes after that is read by ``catch_up``.
+
+        Raises:
+            MemoryUnavailableError, UnknownGroupError.
+
+        """
+        if not self._filled:
+            await self._from_snapshot()
+
     async def _from_snapshot(self) -> None:
-        snapshot = await self._store.snapshot(self._group_id)
+        snapshot = await self._session.snapshot()
         self._own.clear()
-        if snapshot.revision >= self.cache.revision or not self.warm:
+        if snapshot.revision >= self.cache.revision or not self._filled:
             before, self.cache = self.cache, Cache(snapshot)
             for memory_id in before.memories.keys() - self.cache.memories.keys():
                 self._forget(memory_id)
+            self._filled = True
 
     def _apply(self, change: Change) -> None:
         self.cache.apply(change)

@@ -119,12 +119,12 @@ class HostedRobot(Member):
 
         """
         self._loop = asyncio.get_running_loop()
-        opening = asyncio.create_task(self._session.open(), name=f"session of {self.name}")  # meanwhile
+        filling = asyncio.create_task(self._replica.fill(), name=f"first snapshot of {self.name}")  # meanwhile
         try:
             await self._heart.start(replace=self._replace)
             listener = await self._listen()
             try:
-                await opening
+                await filling
                 await self._replica.catch_up()
                 host = listener.local_host
                 await self._links.open(self._link or DoorbellPlace(host, 0, host))
@@ -133,9 +133,9 @@ class HostedRobot(Member):
                 raise
             await self._heart.beat()
         except BaseException:
-            await cancelled([opening])
-            if not opening.cancelled():
-                opening.exception()  # what is raised here came first
+            await cancelled([filling])
+            if not filling.cancelled():
+                filling.exception()  # what is raised here came first
             await self._links.close()
             await self._session.close()
             await self._heart.stop()

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from robotgroups import errors
+from robotgroups import errors, snapshots
 from robotgroups.administration import Administration
 from robotgroups.feed import READ, changes_of_rows
 from robotgroups.files_store import FilesStore
@@ -33,19 +33,19 @@ from robotgroups.models import (
     Snapshot,
     SwitchoverResult,
     Verdict,
-    roles_from_json,
 )
 from robotgroups.presence import channel
 from robotgroups.recall import Filters, Fusion, Recalled, RecallStrategy
 from robotgroups.relations_store import RelationsStore
+from robotgroups.snapshots import snapshot_of_rows
 from robotgroups.transfer_store import TransferStore
 
 FUSION, NO_FILTERS = Fusion(), Filters()
-_RECALL = "SELECT * FROM robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s)"
+_RECALL = "SELECT * FROM robotgroups.recall_rows(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s)"
 _FLOAT4 = "%.9g".__mod__  # all the digits that a float4 has, in a third of the time that all of Python's take
 _RECALL_BY_VECTOR = (
     "SELECT * FROM robotgroups.unembedded(%s) unembedded "
-    "LEFT JOIN robotgroups.recall(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s) ON true"
+    "LEFT JOIN robotgroups.recall_rows(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s) ON true"
 )
 
 __all__ = ["Store", "login_number", "login_of", "password_of", "robot_dsn", "with_ca"]
@@ -260,16 +260,10 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
             parts,
         )
         if strategy is RecallStrategy.FULLTEXT:
-            rows = await self._read(_RECALL, arguments)
-            unembedded = None
-        else:  # one row at least: how much is not embedded is told even when nothing is found
-            rows = await self._read(_RECALL_BY_VECTOR, (group_id, *arguments))
-            unembedded = rows[0]["unembedded"]
-        found = [r for r in rows if r["memory"]]
-        if parts:
-            for row in found:
-                row["memory"]["parts"] = row["parts"]
-        return Recalled((Memory.from_json(r["memory"], r["score"]) for r in found), unembedded)
+            return Recalled(map(Memory.from_row, await self._read(_RECALL, arguments)))
+        # one row at least: how much is not embedded is told even when nothing is found
+        rows = await self._read(_RECALL_BY_VECTOR, (group_id, *arguments))
+        return Recalled((Memory.from_row(row[1:]) for row in rows if row[1] is not None), rows[0][0])
 
     async def memory(self, group_id: int, memory_id: int) -> Memory:
         """One memory, forgotten or not. UnknownMemoryError."""
@@ -300,16 +294,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def snapshot(self, group_id: int) -> Snapshot:
         """Revision, roles and working set of one moment. UnknownGroupError."""
-        data = await self._value("SELECT robotgroups.snapshot(%s)", (group_id,))
-        if data is None:
-            raise errors.UnknownGroupError(f"no group has id {group_id}")
-        return Snapshot(
-            revision=data["revision"],
-            epoch=data["epoch"],
-            max_tokens=data["max_tokens"],
-            roles=roles_from_json(data["roles"]),
-            working_memory=tuple(Memory.from_json(m) for m in data["working_memory"]),
-        )
+        return snapshot_of_rows(await self._read(snapshots.READ, (group_id,)), group_id)
 
     async def changes(self, group_id: int, after: int, limit: int = 1000) -> list[Change]:
         """Events after a revision, in order, at most ``limit``."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from robotgroups.limits import check_content, check_metadata, check_scope
 from robotgroups.tags import check_tags
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Content, tags, metadata and scope that may be stored. Make it with ``Draft.checked``."""
 
     content: str

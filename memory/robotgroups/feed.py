@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from robotgroups.memories import Memory, MemoryJson, scope_of
-from robotgroups.models import Change, ChangeKind
+from robotgroups.memories import MemoryJson, make_memory, scope_of
+from robotgroups.models import Change, ChangeKind, make_change
 
 READ = """
 SELECT revision, kind, epoch, memory_id, robot, payload, created_at, memory_ids
@@ -16,8 +15,7 @@ FROM robotgroups.feed_after(%s, %s::bigint, %s)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row as ``READ`` gives it. ``memory_ids``: it is of as many revisions, of which ``revision`` is the last."""
 
     revision: int
@@ -47,7 +45,7 @@ class Row:
     def _change(
         self, revision: int, kind: ChangeKind, memory_id: int | None, robot: str | None, payload: Mapping[str, Any]
     ) -> Change:
-        return Change(revision, kind, self.epoch, memory_id, robot, payload, self.created_at)
+        return make_change(revision, kind, self.epoch, memory_id, robot, payload, self.created_at)
 
     def _added(self, memory_id: int, item: Mapping[str, Any], at: datetime) -> tuple[str | None, Mapping[str, Any]]:
         if "erased" in item:
@@ -69,7 +67,7 @@ def new_memory(
     expires = item.get("expires_at")
     scope = item.get("scope")
     return MemoryJson(
-        Memory(
+        make_memory(
             id=memory_id,
             content=item["content"],
             originator=originator or "",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from robotgroups.frozen import maker
+
 _TAGS, _SCOPE = 4, 14  # places of a row's columns
 
 
@@ -44,7 +46,7 @@ class Memory:
         """Read the JSON object of SQL's ``memory_json`` (times in ISO 8601)."""
         if isinstance(data, MemoryJson) and score is None:
             return data.memory
-        return cls(
+        return make_memory(
             id=data["id"],
             content=data["content"],
             originator=data["originator"],
@@ -72,7 +74,7 @@ class Memory:
         """Read a row as SQL's ``recall_rows`` gives it; ``snapshot_rows`` has neither ``score`` nor ``parts``."""
         values = list(row)
         values[_TAGS], values[_SCOPE] = tuple(row[_TAGS]), scope_of(row[_SCOPE]) if row[_SCOPE] else {}
-        return cls(*values)
+        return make_memory(*values)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``from_json`` reads, with ``score`` when recall gave one."""
@@ -101,6 +103,9 @@ class Memory:
         if self.parts is not None:
             data["parts"] = dict(self.parts)
         return data
+
+
+make_memory = maker(Memory)
 
 
 class MemoryJson(Mapping[str, Any]):

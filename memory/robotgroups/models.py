@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from robotgroups.failovers import Failover, FailoverResult, Outcome, SwitchoverResult, Verdict
+from robotgroups.frozen import maker
 from robotgroups.memories import Memory, MemoryJson, Remembered, Revised
 
 __all__ = [
@@ -222,6 +223,9 @@ class Change:
             payload=data["payload"],
             created_at=datetime.fromisoformat(data["created_at"]),
         )
+
+
+make_change = maker(Change)
 
 
 @dataclass(frozen=True, slots=True)

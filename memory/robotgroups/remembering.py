@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
 from robotgroups.feed import new_memory
 from robotgroups.limits import check_scope, check_time
-from robotgroups.models import Change, ChangeKind, Remembered
+from robotgroups.models import Change, ChangeKind, Remembered, make_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,7 @@ class NewMemory:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A checked memory as ``remember_batch`` takes it (``json``), and what it must not share with another of its batch.
 
     ``same`` holds its content with its scope, and its key: two of a batch that share one have to be two batches.
@@ -44,13 +43,12 @@ class Item:
 
     json: str
     tokens: int
-    same: tuple[object, ...] = field(repr=False)
+    same: tuple[object, ...]
     tagged: bool
-    told: Mapping[str, Any] | None = field(repr=False)
+    told: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What became of an item. ``at`` is None when it was there before; ``evicted`` left for it and what follows it."""
 
     item: Item
@@ -71,12 +69,12 @@ def changes_of(kept: Sequence[Kept], robot: str | None) -> list[Change]:
         at, done, item = one.at.astimezone(UTC), one.done, one.item.told
         first = done.revision - len(one.evicted)
         changes += [
-            Change(first + place, ChangeKind.EVICTED, done.epoch, memory_id, None, {}, at)
+            make_change(first + place, ChangeKind.EVICTED, done.epoch, memory_id, None, {}, at)
             for place, memory_id in enumerate(one.evicted)
         ]
         originator = item.get("originator", robot)
         payload = new_memory(done.id, item, originator, at, placed=done.in_working_memory)
-        changes.append(Change(done.revision, ChangeKind.ADDED, done.epoch, done.id, originator, payload, at))
+        changes.append(make_change(done.revision, ChangeKind.ADDED, done.epoch, done.id, originator, payload, at))
     return changes
 
 

@@ -63,6 +63,7 @@ class Replica:
         self._located: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
         self.placing = Placing(0, ())  # who is active, and where
+        self._placed = True  # whether that is so by the cache and the endpoints as they are
         self._moved = asyncio.Condition()
 
     @property
@@ -181,6 +182,7 @@ class Replica:
             status = await self._store.status(self._group_id)
             self._endpoints = {r.name: r.endpoint for r in status.robots}
             self._located = self.cache.named(Role.ACTIVE)
+            self._placed = False
             await self.wake()
         return self._nodes_synced - before
 
@@ -210,12 +212,13 @@ class Replica:
             before, self.cache = self.cache, Cache(snapshot)
             for memory_id in before.memories.keys() - self.cache.memories.keys():
                 self._forget(memory_id)
-            self._filled = True
+            self._filled, self._placed = True, False
 
     def _apply(self, change: Change) -> None:
         self.cache.apply(change)
         if change.kind is ChangeKind.ROLE:
             self.roles_at = time.monotonic()
+            self._placed = False
         if change.kind in {ChangeKind.ADDED, ChangeKind.RESTORED}:
             self._nodes_synced += 1
         elif change.kind is ChangeKind.EVICTED:
@@ -229,6 +232,9 @@ class Replica:
         """Let everybody who waits look again; those who wait for other roles only when there are."""
         async with self._changed:
             self._changed.notify_all()
+        if self._placed and self.cache.epoch == self.placing.epoch:
+            return
+        self._placed = True
         placing = Placing(self.cache.epoch, tuple(self.active_endpoints()))
         if placing != self.placing:
             self.placing = placing

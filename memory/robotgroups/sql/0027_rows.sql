@@ -19,7 +19,8 @@ BEGIN
         FROM working_memory w JOIN memories m ON m.id = w.memory_id WHERE w.group_id = p_group ORDER BY w.memory_id;
 END $$;
 
--- As recall was, in columns.
+-- As recall was, in columns. What was found is looked up by its ids alone: IS NOT DISTINCT FROM uses no index, by which all of the space could be read. The working set
+-- is read once, not for each that was found; by memory it has no index, for its rows change in place.
 CREATE FUNCTION robotgroups.recall_rows(
     p_group bigint, p_strategy text, p_query text, p_limit integer, p_filter jsonb, p_model bigint, p_vector text,
     p_fulltext_weight float8 DEFAULT 1, p_vector_weight float8 DEFAULT 1, p_k integer DEFAULT 60, p_parts boolean DEFAULT true)
@@ -73,13 +74,14 @@ BEGIN
                 EXECUTE v_sql INTO v_near, v_near_scores USING v_space, v_query, v_best, p_filter, p_vector, v_language, v_words;
             END IF;
             RETURN QUERY
+                WITH w AS MATERIALIZED (SELECT x.* FROM working_memory x WHERE x.group_id = p_group AND x.memory_id = ANY (v_near))
                 SELECT m.id, m.content, m.originator, m.tokens, m.tags, m.metadata, m.created_at, m.remembered_at, m.remember_count, m.forgotten_at,
                     w.memory_id IS NOT NULL, w.keeper, coalesce(w.access_count, 0), w.last_accessed_at, m.scope, m.version, m.expires_at, coalesce(w.pinned, false),
                     r.score, CASE WHEN p_parts THEN jsonb_build_object(p_strategy || '_rank', row_number() OVER (ORDER BY r.score DESC, r.id),
                     p_strategy || '_score', r.score, 'accesses', m.access_count, 'accessed_at', m.last_accessed_at) END
                 FROM (SELECT * FROM unnest(v_near, v_near_scores) x(id, score) ORDER BY 2 DESC, 1) r JOIN memories m ON m.id = r.id
-                    LEFT JOIN (SELECT x.* FROM working_memory x WHERE x.group_id = p_group AND x.memory_id = ANY (v_near)) w ON w.memory_id = m.id
-                WHERE m.space_id = v_space AND (v_forgotten OR m.forgotten_at IS NULL) AND (m.expires_at IS NULL OR m.expires_at > now())
+                    LEFT JOIN w ON w.memory_id = m.id
+                WHERE m.space_id IS NOT DISTINCT FROM v_space AND (v_forgotten OR m.forgotten_at IS NULL) AND (m.expires_at IS NULL OR m.expires_at > now())
                 ORDER BY r.score DESC, r.id OFFSET v_told LIMIT p_limit - v_told;
             GET DIAGNOSTICS v_count = ROW_COUNT;
             v_told := v_told + v_count;
@@ -92,12 +94,13 @@ BEGIN
         EXECUTE v_sql INTO v_matches, v_ranks USING v_space, v_query, v_best, p_filter, p_vector, v_language, v_words;
         SELECT array_agg(c.id), array_agg(c.rank) INTO v_lexical, v_lexical_scores FROM (
             SELECT m.id, r.rank FROM (SELECT * FROM unnest(v_matches, v_ranks) x(id, rank) ORDER BY 2 DESC, 1) r JOIN memories m ON m.id = r.id
-            WHERE m.space_id = v_space AND (v_forgotten OR m.forgotten_at IS NULL) AND (m.expires_at IS NULL OR m.expires_at > now())
+            WHERE m.space_id IS NOT DISTINCT FROM v_space AND (v_forgotten OR m.forgotten_at IS NULL) AND (m.expires_at IS NULL OR m.expires_at > now())
             ORDER BY r.rank DESC, r.id LIMIT v_candidates) c;
         EXIT WHEN cardinality(v_lexical) = v_candidates OR coalesce(cardinality(v_matches), 0) < v_best;
         v_best := 2147483647;
     END LOOP;
     RETURN QUERY
+        WITH w AS MATERIALIZED (SELECT x.* FROM working_memory x WHERE x.group_id = p_group AND x.memory_id = ANY (v_lexical || v_near))
         SELECT m.id, m.content, m.originator, m.tokens, m.tags, m.metadata, m.created_at, m.remembered_at, m.remember_count, m.forgotten_at,
             w.memory_id IS NOT NULL, w.keeper, coalesce(w.access_count, 0), w.last_accessed_at, m.scope, m.version, m.expires_at, coalesce(w.pinned, false),
             h.score, CASE WHEN p_parts THEN jsonb_build_object('fulltext_rank', h.l_rank, 'fulltext_score', h.l_score, 'vector_rank', h.n_rank,
@@ -111,7 +114,7 @@ BEGIN
                 UNION ALL SELECT n.id, NULL, NULL, n.score, n.rank FROM unnest(v_near, v_near_scores) WITH ORDINALITY n(id, score, rank)) e
             GROUP BY e.id ORDER BY 2 DESC, 1 LIMIT p_limit) h
         JOIN memories m ON m.id = h.id
-        LEFT JOIN (SELECT x.* FROM working_memory x WHERE x.group_id = p_group AND x.memory_id = ANY (v_lexical || v_near)) w ON w.memory_id = m.id
+        LEFT JOIN w ON w.memory_id = m.id
         ORDER BY h.score DESC, h.id;
 END $$;
 

@@ -1,13 +1,14 @@
 """What a statement reads does not grow with the tables, though its plan was made while they were empty."""
 
 import json
+from typing import Any
 
 import psycopg
 import pytest
 
 from robotgroups.models import GroupKey, GroupSettings
 
-from .conftest import Group
+from .conftest import KEY, Group
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +47,42 @@ async def test_remembering_reads_no_more_for_what_was_remembered_before(group: G
     assert sum(grown.values()) > 0
 
 
+async def recalled(
+    robot: psycopg.AsyncConnection[tuple[Any, ...]], group: Group, query: str
+) -> tuple[int, dict[str, int]]:
+    """Recall ten by words: how many were found, and how many rows were read by each index or else."""
+    counts: list[dict[str, int]] = []
+    for _ in range(2):
+        await robot.execute("SELECT pg_stat_force_next_flush()")
+        counts.append(dict(await (await robot.execute(READ.encode())).fetchall()))
+        cursor = await robot.execute(
+            "SELECT * FROM robotgroups.recall_rows(%s, 'fulltext', %s, 10, '{}', NULL, NULL)", (group.id, query)
+        )
+        found = len(await cursor.fetchall())
+    return found, {name: counts[1][name] - counts[0].get(name, 0) for name in counts[1] if not name.startswith("pg_")}
+
+
+async def test_recalling_reads_no_more_for_a_full_working_set(group: Group) -> None:
+    await group.store.ensure_group(KEY, GroupSettings(max_tokens=100_000))
+    await group.arrive("a")
+    async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as robot:
+        for batch in range(6):
+            items = [{"content": f"word{n % 50} {batch}/{n}", "tokens": 100} for n in range(100)]
+            await robot.execute("SELECT robotgroups.remember_batch(%s, 'a', 1, %s)", (group.id, json.dumps(items)))
+        while await group.store.lex(group.id, 1000):
+            pass
+        for analyzed in (False, True):
+            if analyzed:
+                await group.sql("ANALYZE robotgroups.lexemes, robotgroups.memories, robotgroups.working_memory")
+            for query, expected in (("word7", 10), ('word7 "5/7"', 1)):
+                for _ in range(2):
+                    found, grown = await recalled(robot, group, query)
+                assert found == expected
+                # the working set once, for it has no index by memory
+                assert grown.pop("working_memory.working_memory_pkey") == 600
+                assert {name: count for name, count in grown.items() if count > 50} == {}, (query, analyzed)
+
+
 async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Group) -> None:
     """Not of a word that stands in every memory of theirs, and not by a plan that was made while there were few."""
     theirs = await group.store.ensure_group(GroupKey("local", "other", "theirs"), GroupSettings())
@@ -61,17 +98,7 @@ async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Gro
     async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as robot:
 
         async def read(query: str) -> tuple[int, dict[str, int]]:
-            counts: list[dict[str, int]] = []
-            for _ in range(2):
-                await robot.execute("SELECT pg_stat_force_next_flush()")
-                counts.append(dict(await (await robot.execute(READ.encode())).fetchall()))
-                cursor = await robot.execute(
-                    "SELECT * FROM robotgroups.recall(%s, 'fulltext', %s, 10, '{}', NULL, NULL)", (group.id, query)
-                )
-                found = len(await cursor.fetchall())
-            return found, {
-                name: counts[1][name] - counts[0].get(name, 0) for name in counts[1] if not name.startswith("pg_")
-            }
+            return await recalled(robot, group, query)
 
         await fill(spaces[group.id], 1, 20)
         while await group.store.lex(group.id, 1000):

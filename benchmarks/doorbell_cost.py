@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import DiagnosticField
 
 from benchmarks.harness.postgres import Server
 
+RING = "ring"
 FIRST_KEY = 1_000_000
 DEAD_ROWS = 1000
 DEADLOCK = b"40P01"
@@ -34,8 +36,9 @@ class Ring:
 
     def __init__(self, server: Server, presence_dsn: str, doorbell_dsn: str, robots: int) -> None:
         self._server = server
-        self._presence_dsn = presence_dsn
-        self._doorbell_dsn = doorbell_dsn
+        # by their name: who asks, or has just been asked, is none of theirs
+        self._presence_dsn = make_conninfo(presence_dsn, application_name=RING)
+        self._doorbell_dsn = make_conninfo(doorbell_dsn, application_name=RING)
         self._robots = robots
 
     def costs(self) -> dict[str, dict[str, float]]:
@@ -84,11 +87,10 @@ class Ring:
             yield
 
     def _backends(self) -> list[int]:
-        """The pids of the backends that serve clients, but for the one that is asked."""
-        with psycopg.connect(self._server.superuser(self._presence_dsn)) as connection:
-            rows = connection.execute(
-                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
+        """The pids of the backends that serve the ring."""
+        asked = make_conninfo(self._server.superuser(self._presence_dsn), application_name="")
+        with psycopg.connect(asked) as connection:
+            rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE application_name = %s", (RING,))
             return [pid for (pid,) in rows.fetchall()]
 
 

@@ -37,7 +37,8 @@ SESSION_SETTINGS = (
     "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c tcp_user_timeout=4000 "
     "-c client_connection_check_interval=1000"
 )
-TIMEZONE = "-c timezone=UTC"  # times are told in UTC, whatever the DSN says
+# How times are told, whatever the DSN says; libpq puts PGTZ and PGDATESTYLE above it.
+TIMES = "-c timezone=UTC -c datestyle=ISO"
 
 # Errors of the SQL functions (sql/*.sql) by their SQLSTATE.
 _RAISED: dict[str, Callable[[str, str], errors.RobotGroupsError]] = {
@@ -82,7 +83,7 @@ def checked_dsn(dsn: str, *, application_name: str, **extra: Any) -> str:
             "the DSN cannot be read: give a postgresql:// address or libpq's key=value pairs"
         ) from error
     settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVES, **given}
-    settings["options"] = f"{SESSION_SETTINGS} {given.get('options', '') or ''} {TIMEZONE}"
+    settings["options"] = f"{SESSION_SETTINGS} {given.get('options', '') or ''} {TIMES}"
     settings["application_name"] = application_name
     return make_conninfo("", **settings | extra)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from robotgroups.frozen import maker
 
-_TAGS, _SCOPE = 4, 14  # places of a row's columns
+_TAGS, _SCOPE, _TIMES = 4, 14, (6, 7, 9, 13, 16)  # places of a row's columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,9 @@ class Memory:
         """Read a row as SQL's ``recall_rows`` gives it; ``snapshot_rows`` has neither ``score`` nor ``parts``."""
         values = list(row)
         values[_TAGS], values[_SCOPE] = tuple(row[_TAGS]), scope_of(row[_SCOPE]) if row[_SCOPE] else {}
+        if row[_TIMES[0]].tzinfo is not UTC:  # a session that PGTZ has set otherwise
+            for place in _TIMES:
+                values[place] = row[place] and row[place].astimezone(UTC)
         return make_memory(*values)
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The one connection on which a robot remembers and reads the feed: kept open, statements prepared, checked before use.
+"""The one connection on which a robot remembers, and reads snapshots and the feed: kept open, checked before use.
 
-A pool would ask Postgres whether the connection stands each time it is lent, which costs a round trip. Here a look at
-the socket does: an idle connection on which something can be read has been ended by the other side.
+Its statements are prepared. A pool would ask Postgres whether the connection stands each time it is lent, which costs
+a round trip. Here a look at the socket does: an idle connection on which something can be read has been ended by the
+other side.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Written:
 
 
 class MemorySession:
-    """Remembers batches for one group and reads its feed, one at a time; ``close`` it."""
+    """Remembers batches for one group, and reads its state and its feed, one at a time; ``close`` it."""
 
     def __init__(self, conninfo: str, group_id: int) -> None:
         self._conninfo = conninfo

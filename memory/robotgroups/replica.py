@@ -55,7 +55,7 @@ class Replica:
         self.locates = True  # whether anybody forwards to the active robots
         self._store = store
         self._group_id = group_id
-        self._session = session  # the feed is read here; the rest through the store's pool
+        self._session = session  # snapshot and feed are read here; the rest through the store's pool
         self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
         self.roles_at = time.monotonic()  # when the cache got the roles that it has
         self._own: set[int] = set()  # revisions that were taken in before their announcement came
@@ -63,7 +63,7 @@ class Replica:
         self._located: tuple[str, ...] = ()
         self._changed = asyncio.Condition()
         self.placing = Placing(0, ())  # who is active, and where
-        self._placed = True  # whether that is so by the cache and the endpoints as they are
+        self._placed = True  # whether that is so by the snapshot and the endpoints as they are
         self._moved = asyncio.Condition()
 
     @property
@@ -199,7 +199,7 @@ class Replica:
         """Let the cache start from a snapshot; what comes after that is read by ``catch_up``.
 
         Raises:
-            MemoryUnavailableError, UnknownGroupError.
+            MemoryUnavailableError, UnknownGroupError, NotPermittedError, PoolerError.
 
         """
         if not self._filled:
@@ -218,7 +218,6 @@ class Replica:
         self.cache.apply(change)
         if change.kind is ChangeKind.ROLE:
             self.roles_at = time.monotonic()
-            self._placed = False
         if change.kind in {ChangeKind.ADDED, ChangeKind.RESTORED}:
             self._nodes_synced += 1
         elif change.kind is ChangeKind.EVICTED:

@@ -119,10 +119,14 @@ class HostedRobot(Member):
 
         """
         self._loop = asyncio.get_running_loop()
-        filling = asyncio.create_task(self._replica.fill(), name=f"first snapshot of {self.name}")  # meanwhile
         try:
             await self._heart.start(replace=self._replace)
-            listener = await self._listen()
+            filling = asyncio.create_task(self._replica.fill(), name=f"first snapshot of {self.name}")
+            try:
+                listener = await self._listen()  # meanwhile
+            except BaseException:
+                await cancelled([filling])
+                raise
             try:
                 await filling
                 await self._replica.catch_up()
@@ -133,9 +137,6 @@ class HostedRobot(Member):
                 raise
             await self._heart.beat()
         except BaseException:
-            await cancelled([filling])
-            if not filling.cancelled():
-                filling.exception()  # what is raised here came first
             await self._links.close()
             await self._session.close()
             await self._heart.stop()

@@ -298,8 +298,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def changes(self, group_id: int, after: int, limit: int = 1000) -> list[Change]:
         """Events after a revision, in order, at most ``limit``."""
-        rows = await self._rows(READ, (group_id, after, limit))
-        return changes_of_rows((tuple(row.values()) for row in rows), after, limit)
+        return changes_of_rows(await self._read(READ, (group_id, after, limit)), after, limit)
 
     async def status(self, group_id: int) -> GroupStatus:
         """The group's state in one snapshot. UnknownGroupError."""

@@ -63,13 +63,21 @@ BEGIN
     IF p_strategy <> 'hybrid' THEN
         LOOP
             IF p_strategy = 'fulltext' AND v_sql IS NULL THEN
-                -- what mostly is asked: lexical_sql('{}', false), parsed once, and planned anew like the others where a common word has many memories
-                IF NOT v_few THEN PERFORM set_config('plan_cache_mode', 'force_custom_plan', true); END IF;
-                SELECT array_agg(t.id), array_agg(t.rank) INTO v_near, v_near_scores FROM (
-                    SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, v_words)::float8 AS rank FROM lexemes x
-                        WHERE x.lexemes @@ v_words ORDER BY x.memory_id DESC LIMIT 2000) l
-                    ORDER BY rank DESC, id LIMIT v_best) t;
-                IF NOT v_few THEN PERFORM set_config('plan_cache_mode', 'force_generic_plan', true); END IF;
+                -- what mostly is asked: lexical_sql('{}', false), parsed once; planned anew like the others where a common word may have many memories
+                IF v_few THEN
+                    -- this plan is kept, however many there are before it is made again: + 0 lets it not read all, in the order of their ids
+                    SELECT array_agg(t.id), array_agg(t.rank) INTO v_near, v_near_scores FROM (
+                        SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, v_words)::float8 AS rank FROM lexemes x
+                            WHERE x.lexemes @@ v_words ORDER BY x.memory_id + 0 DESC LIMIT 2000) l
+                        ORDER BY rank DESC, id LIMIT v_best) t;
+                ELSE
+                    PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
+                    SELECT array_agg(t.id), array_agg(t.rank) INTO v_near, v_near_scores FROM (
+                        SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, v_words)::float8 AS rank FROM lexemes x
+                            WHERE x.lexemes @@ v_words ORDER BY x.memory_id DESC LIMIT 2000) l
+                        ORDER BY rank DESC, id LIMIT v_best) t;
+                    PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
+                END IF;
             ELSIF p_strategy = 'fulltext' THEN
                 EXECUTE v_sql INTO v_near, v_near_scores USING v_space, v_query, v_best, p_filter, p_vector, v_language, v_words;
             END IF;
@@ -119,8 +127,7 @@ BEGIN
 END $$;
 
 -- For robots of the version before.
-DROP FUNCTION robotgroups.recall(bigint, text, text, integer, jsonb, bigint, text, float8, float8, integer, boolean);
-CREATE FUNCTION robotgroups.recall(
+CREATE OR REPLACE FUNCTION robotgroups.recall(
     p_group bigint, p_strategy text, p_query text, p_limit integer, p_filter jsonb, p_model bigint, p_vector text,
     p_fulltext_weight float8 DEFAULT 1, p_vector_weight float8 DEFAULT 1, p_k integer DEFAULT 60, p_parts boolean DEFAULT true)
 RETURNS TABLE (memory jsonb, score float8, parts jsonb)
@@ -130,7 +137,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET 
 $$;
 
 DO $$ DECLARE f regprocedure; BEGIN
-    FOREACH f IN ARRAY ARRAY['robotgroups.snapshot_rows(bigint)', 'robotgroups.recall_rows(bigint, text, text, integer, jsonb, bigint, text, float8, float8, integer, boolean)', 'robotgroups.recall(bigint, text, text, integer, jsonb, bigint, text, float8, float8, integer, boolean)']::regprocedure[] LOOP
+    FOREACH f IN ARRAY ARRAY['robotgroups.snapshot_rows(bigint)', 'robotgroups.recall_rows(bigint, text, text, integer, jsonb, bigint, text, float8, float8, integer, boolean)']::regprocedure[] LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO robotgroups_robot', f);
     END LOOP;

@@ -83,7 +83,8 @@ async def test_recalling_reads_no_more_for_a_full_working_set(group: Group) -> N
                 assert {name: count for name, count in grown.items() if count > 50} == {}, (query, analyzed)
 
 
-async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Group) -> None:
+@pytest.mark.parametrize("known", [False, True])  # whether Postgres knew how few there were
+async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Group, known: bool) -> None:
     """Not of a word that stands in every memory of theirs, and not by a plan that was made while there were few."""
     theirs = await group.store.ensure_group(GroupKey("local", "other", "theirs"), GroupSettings())
     spaces = dict(await group.sql("SELECT id, space_id FROM robotgroups.groups"))
@@ -103,6 +104,8 @@ async def test_recalling_reads_no_more_for_what_other_spaces_remember(group: Gro
         await fill(spaces[group.id], 1, 20)
         while await group.store.lex(group.id, 1000):
             pass
+        if known:
+            await group.sql("ANALYZE robotgroups.lexemes, robotgroups.memories")
         for _ in range(10):
             await read("common")
         await fill(spaces[theirs], 1000, 4000)

@@ -225,7 +225,7 @@ async def test_a_common_word_is_ranked_among_its_newest_matches(library: Library
     while await group.store.lex(group.id, 1000):
         pass
     ((oldest,),) = await group.sql("SELECT min(id) FROM robotgroups.memories")
-    for analyzed in (False, True):  # few in all, for which the plan is kept, or nobody knows how many
+    for analyzed in (False, True):  # nobody knows how many there are, or few, for which the plan is kept
         if analyzed:
             await group.sql("ANALYZE robotgroups.lexemes")
         ids = await library.ids("common", "fulltext", limit=1000)
@@ -261,6 +261,11 @@ async def test_robots_of_the_version_before_are_told_the_same(library: Library) 
         told = [replace(Memory.from_json(memory, score), parts=parts) for memory, score, parts in rows]
         assert [m.content for m in told] == ["a blue whale", "a blue sky"]
         assert told == list(found)
+        by_itself = await group.sql(
+            "SELECT robotgroups.memory_json(m, w) FROM robotgroups.memories m "
+            "LEFT JOIN robotgroups.working_memory w ON w.memory_id = m.id ORDER BY m.id"
+        )
+        assert [memory for memory, _, _ in rows] == [memory for (memory,) in by_itself]
     ((state,),) = await group.sql("SELECT robotgroups.snapshot(%s)", group.id)
     snapshot = await group.store.snapshot(group.id)
     assert tuple(map(Memory.from_json, state["working_memory"])) == snapshot.working_memory
@@ -270,10 +275,16 @@ async def test_robots_of_the_version_before_are_told_the_same(library: Library) 
     )  # fmt: skip
 
 
-async def test_times_are_told_in_utc_whatever_the_dsn_says(library: Library) -> None:
+@pytest.mark.parametrize("by_environment", [False, True])
+async def test_times_are_told_in_utc_whatever_the_dsn_and_the_environment_say(
+    library: Library, by_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await library.remember("a blue whale")
-    tokyo = conninfo.make_conninfo(library.group.dsn, options="-c timezone=Asia/Tokyo")
-    async with await Store.open(tokyo) as store:
+    options = "-c timezone=Asia/Tokyo -c datestyle=German"
+    if by_environment:
+        options = ""
+        monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    async with await Store.open(conninfo.make_conninfo(library.group.dsn, options=options)) as store:
         (memory,) = await store.recall(library.group.id, "whale", limit=10)
         (same,) = (await store.snapshot(library.group.id)).working_memory
     for time in (memory.created_at, memory.remembered_at, memory.last_accessed_at, same.created_at):

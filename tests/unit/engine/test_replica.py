@@ -1,13 +1,16 @@
 """What a robot makes of announcements, without a Postgres to ask."""
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from robotgroups.memory_session import MemorySession
-from robotgroups.models import Change, ChangeKind
-from robotgroups.replica import Replica
+from robotgroups.models import Change, ChangeKind, RobotRole, Role, Snapshot
+from robotgroups.replica import Placing, Replica
 from robotgroups.store import Store
 
 pytestmark = pytest.mark.anyio
@@ -68,3 +71,97 @@ async def test_m5_what_is_told_is_read_though_another_reader_has_forgotten_the_a
     monkeypatch.setattr(replica, "catch_up", catch_up)
     await replica.told([evicted(2)], 2)
     assert read == 1
+
+
+class Told:
+    """What Postgres tells a replica, in place of its session and its store."""
+
+    def __init__(self, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.snapshots = 0
+        self.state = Snapshot(5, 2, 100, {"a": RobotRole(Role.ACTIVE, 2, 0)}, ())
+        self.feed: list[Change] = []
+        self.endpoint = "http://a"
+        monkeypatch.setattr(replica._session, "snapshot", self.snapshot)
+        monkeypatch.setattr(replica._session, "changes", self.changes)
+        monkeypatch.setattr(replica._store, "status", self.status)
+
+    async def snapshot(self) -> Snapshot:
+        self.snapshots += 1
+        return self.state
+
+    async def changes(self, after: int, limit: int) -> list[Change]:
+        return [change for change in self.feed if after < change.revision <= after + limit]
+
+    async def status(self, group_id: int) -> SimpleNamespace:  # noqa: ARG002
+        return SimpleNamespace(robots=[SimpleNamespace(name="a", endpoint=self.endpoint)])
+
+
+async def test_what_was_filled_ahead_is_not_read_again_and_what_came_after_it_is(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(replica, monkeypatch)
+    await replica.fill()
+    assert (replica.cache.revision, replica.warm) == (5, False)
+    told.feed = [evicted(6), evicted(7)]
+    await replica.catch_up()
+    assert (replica.cache.revision, replica.warm, told.snapshots) == (7, True, 1)
+    await replica.fill()
+    assert told.snapshots == 1
+
+
+async def test_what_is_filled_is_given_up_when_postgres_was_set_back(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(replica, monkeypatch)
+    await replica.catch_up()
+    told.state = replace(told.state, revision=3)
+    replica.beaten(3, 5)
+    assert replica.behind
+    await replica.catch_up()
+    assert (replica.cache.revision, told.snapshots) == (3, 2)
+
+
+async def test_a_gap_after_the_filling_is_filled_by_a_new_snapshot(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(replica, monkeypatch)
+    await replica.fill()
+    told.state, told.feed = replace(told.state, revision=9), [evicted(9)]
+    await replica.catch_up()
+    assert (replica.cache.revision, told.snapshots) == (9, 2)
+
+
+async def test_who_waits_for_other_roles_is_told_of_a_snapshot_of_endpoints_and_of_a_role(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(replica, monkeypatch)
+    seen = replica.placing
+    await replica.catch_up()
+    assert replica.placing == Placing(2, (("a", "http://a"),)) != seen
+
+    async def moved() -> Placing:
+        seen = replica.placing
+        await replica.moved(seen, 5.0)
+        assert replica.placing != seen
+        return replica.placing
+
+    waiting = asyncio.create_task(moved())
+    await asyncio.sleep(0)
+    role = {"roles": {"a": {"role": "passive", "tenure": 0, "ordinal": 0}}}
+    told.feed = [evicted(6), Change(7, ChangeKind.ROLE, 3, None, None, role, NOON)]
+    await replica.catch_up()
+    assert await waiting == Placing(3, ())
+
+    waiting = asyncio.create_task(moved())
+    await asyncio.sleep(0)
+    back = {"roles": {"a": {"role": "active", "tenure": 4, "ordinal": 0}}}
+    told.feed, told.endpoint = [Change(8, ChangeKind.ROLE, 4, None, None, back, NOON)], "http://b"
+    await replica.catch_up()
+    assert await waiting == Placing(4, (("a", "http://b"),))
+
+    waiting = asyncio.create_task(moved())
+    await asyncio.sleep(0)
+    told.state = replace(told.state, revision=1, epoch=4, roles={})
+    replica.beaten(1, 8)  # set back, with the same epoch
+    await replica.catch_up()
+    assert await waiting == Placing(4, ())

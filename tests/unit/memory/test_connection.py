@@ -40,7 +40,9 @@ def test_what_the_dsn_says_stays_and_the_rest_is_added() -> None:
         "application_name": "ours",
     }
     assert str(options).startswith("-c tcp_keepalives_idle=2 ")
-    assert str(options).endswith(" -c client_connection_check_interval=1000 -c work_mem=1MB -c timezone=UTC")
+    assert str(options).endswith(
+        " -c client_connection_check_interval=1000 -c work_mem=1MB -c timezone=UTC -c datestyle=ISO"
+    )
 
 
 def test_a_dsn_that_cannot_be_read_is_not_repeated() -> None:

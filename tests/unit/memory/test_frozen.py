@@ -52,9 +52,9 @@ def test_its_arguments_are_the_constructors() -> None:
     wrongs: list[tuple[object, ...]] = [(), (1, "a", {}, 4)]
     for wrong in wrongs:
         with pytest.raises(TypeError, match="argument"):
-            make_note(*wrong)
+            make_note(*wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
-        make_note(1, other=2)
+        make_note(1, other=2)  # type: ignore[call-arg]
 
 
 def test_a_class_that_does_more_is_refused() -> None:
@@ -73,6 +73,18 @@ def test_a_class_that_does_more_is_refused() -> None:
     class Given:
         id: int = field(init=False, default=1)
 
-    for refused in (Checked, Loose, Given):
+    @dataclass(frozen=True, slots=True, weakref_slot=True)
+    class Referred:
+        id: int
+
+    @dataclass(frozen=True, slots=True)
+    class Heir(Referred):
+        name: str
+
+    @dataclass(frozen=True, slots=True, init=False)
+    class Own:
+        id: int
+
+    for refused in (Checked, Loose, Given, Referred, Heir, Own):
         with pytest.raises(TypeError, match=refused.__name__):
             maker(refused)

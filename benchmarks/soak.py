@@ -232,14 +232,11 @@ async def run(given: argparse.Namespace) -> None:
                 await psycopg.AsyncConnection.connect(server.superuser(dsn), autocommit=True, row_factory=dict_row)
             )
             figures, samples = await soaked(store, group_id, robots, connection, given)
-        report.publish(
-            report.result("soak", list(figures), {"ours": figures}, (), facts),
-            Options(given.quick, 1, (), picture=False, results=given.results),
-            {"ours": figures},
-            {"samples": samples},
-        )
+        options = Options(given.quick, 1, (), picture=False, results=given.results)
+        result = report.result("soak", list(figures), {"ours": figures}, (), facts)
+        report.publish(result, options, {"ours": figures}, {"samples": samples})
         if given.picture:
-            draw(samples, given.results / "soak.png")
+            draw(samples, Path(f"{report.stem_of('soak', options)}.png"))
 
 
 async def soaked(

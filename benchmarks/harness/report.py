@@ -50,6 +50,11 @@ def say(text: str) -> None:
     print(f"==> {time.monotonic() - _STARTED:4.0f} s: {text}", file=sys.stderr, flush=True)
 
 
+def stem_of(name: str, options: Options) -> Path:
+    """Where today's result of this name is written, without the file's suffix."""
+    return options.results / f"{name}-{datetime.now(UTC):%Y-%m-%d}"
+
+
 def publish(
     what: Result, options: Options, measured: Mapping[str, Figures], details: Mapping[str, Sequence[Figures]]
 ) -> None:
@@ -58,7 +63,7 @@ def publish(
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(_table(what, columns))
     options.results.mkdir(parents=True, exist_ok=True)
-    stem = options.results / f"{what.name}-{datetime.now(UTC):%Y-%m-%d}"
+    stem = stem_of(what.name, options)
     document = asdict(what) | {"details": {name: list(rounds) for name, rounds in details.items()}}
     Path(f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
     if options.picture:

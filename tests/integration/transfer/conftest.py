@@ -8,14 +8,17 @@ import psycopg
 import pytest
 
 from robotgroups.cache import Cache
+from robotgroups.memories import Memory
 from robotgroups.models import GroupKey, GroupSettings, Snapshot
 from robotgroups.remembering import NewMemory, items_of
 from robotgroups.store import Store
 from robotgroups.transfer import exporting
-from robotgroups.transfer.format import LineKind, Position, Tally, kind_of
+from robotgroups.transfer.format import LineKind, Position, Tally, kind_of, line_of
 from robotgroups.transfer.importing import Done, Reader, import_lines
 
 COUNTED = {LineKind.MEMORY, LineKind.EMBEDDING, LineKind.VERSION, LineKind.RELATION}
+HEADER = line_of(LineKind.HEADER, {"format": "robotgroups", "version": 1})
+END = line_of(LineKind.END, {})
 
 
 @dataclass
@@ -71,6 +74,24 @@ class World:
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
             cursor = await connection.execute(statement.encode(), arguments)
             return await cursor.fetchall() if cursor.description else []
+
+
+def memory_line(text: str, **more: Any) -> bytes:
+    return line_of(LineKind.MEMORY, {"content": text, "originator": "a", **more})
+
+
+def by_hand(*lines: bytes, header: bytes = HEADER) -> list[bytes]:
+    """An export that somebody wrote."""
+    return [header, *lines, END]
+
+
+async def all_memories(world: World, group_id: int) -> list[Memory]:
+    """Every memory of the group's space, forgotten ones too."""
+    rows = await world.sql(
+        "SELECT m.id FROM robotgroups.memories m JOIN robotgroups.groups g USING (space_id) WHERE g.id = %s ORDER BY 1",
+        group_id,
+    )
+    return [await world.store.memory(group_id, memory_id) for (memory_id,) in rows]
 
 
 def content(lines: Sequence[bytes]) -> list[str]:

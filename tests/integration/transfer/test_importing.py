@@ -1,54 +1,23 @@
-"""Imports: what they keep and leave as it is, M2, M3 and M4 under them, and what becomes of one that is interrupted."""
+"""Imports: what they keep and leave as it is, M2, M3 and M4 under them."""
 
-import hashlib
 import json
-import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robotgroups.errors import InvalidExportError, NotPermittedError
 from robotgroups.filing import FileDraft
-from robotgroups.memories import Memory
 from robotgroups.models import GroupKey
 from robotgroups.remembering import NewMemory
-from robotgroups.store import Store, robot_dsn
-from robotgroups.transfer import exporting
-from robotgroups.transfer.batches import MAX_CHARACTERS, MAX_ITEMS
-from robotgroups.transfer.format import End, Header, LineKind, Model, Position, line_of
-from robotgroups.transfer.importing import Done, Reader, check_whole, import_lines
-from robotgroups.transfer.line_fields import CHUNK, EARLIER, FILE, MEMORY, RELATION
-from robotgroups.updating import Patch
+from robotgroups.transfer.format import Header, LineKind, Model, line_of
+from robotgroups.transfer.importing import Done
 
-from .conftest import World, content
+from .conftest import END, World, all_memories, by_hand, content, memory_line
 
 pytestmark = pytest.mark.anyio
 
 WHO: dict[str, Any] = {"robot": None, "tenure": None}
-HEADER = line_of(LineKind.HEADER, {"format": "robotgroups", "version": 1})
-END = line_of(LineKind.END, {})
 LONG_AGO = "2020-05-01T10:00:00+00:00"
-
-
-def memory_line(text: str, **more: Any) -> bytes:
-    return line_of(LineKind.MEMORY, {"content": text, "originator": "a", **more})
-
-
-def by_hand(*lines: bytes, header: bytes = HEADER) -> list[bytes]:
-    """An export that somebody wrote."""
-    return [header, *lines, END]
-
-
-async def all_memories(world: World, group_id: int) -> list[Memory]:
-    """Every memory of the group's space, forgotten ones too."""
-    rows = await world.sql(
-        "SELECT m.id FROM robotgroups.memories m JOIN robotgroups.groups g USING (space_id) WHERE g.id = %s ORDER BY 1",
-        group_id,
-    )
-    return [await world.store.memory(group_id, memory_id) for (memory_id,) in rows]
 
 
 async def working_set(world: World, group_id: int) -> list[str]:
@@ -304,193 +273,3 @@ async def test_retention_removes_the_oldest_whatever_their_ids(world: World) -> 
     while (await world.store.enforce_retention(group_id, limit=4, after=0)).removed:
         pass
     assert [m.content for m in await all_memories(world, group_id)] == [f"today {n}" for n in range(10)]
-
-
-# -- interrupted -------------------------------------------------------------------------------------------------------
-
-
-class StopError(Exception):
-    """The import is interrupted here."""
-
-
-def stop_after(batches: int) -> Any:
-    """Hears of batches, and stops the import after some."""
-    seen: list[int] = []
-
-    def tell(done: Done) -> None:
-        seen.append(done.line)
-        if len(seen) == batches:
-            raise StopError
-
-    return tell
-
-
-async def test_an_import_goes_on_behind_its_last_batch(world: World) -> None:
-    source, target = await world.group("source"), await world.group("target")
-    count = 3 * MAX_ITEMS + 7
-    await world.remember(source, *(NewMemory(f"memory {n}", tags=["t"]) for n in range(count)))
-    lines = await world.export(source)
-    done = Done()
-    with pytest.raises(StopError):
-        await world.bring_in(target, lines, tell=stop_after(2), done=done)
-    assert (done.line, done.created) == (1 + 2 * MAX_ITEMS + 1, 2 * MAX_ITEMS)  # the header, and a mark
-    rest = await world.bring_in(target, lines, resume=True)
-    assert (rest.resumed_after, rest.memories, rest.created) == (done.line, MAX_ITEMS + 7, MAX_ITEMS + 7)
-    assert content(await world.export(target)) == content(lines)
-    assert await world.sql("SELECT * FROM robotgroups.imports") == []
-    assert (await world.bring_in(target, lines, resume=True)).resumed_after == 0
-
-
-async def test_what_was_forgotten_meanwhile_does_not_come_back_when_it_goes_on(world: World) -> None:
-    target = await world.group("target")
-    lines = by_hand(*(memory_line(f"memory {n}") for n in range(2 * MAX_ITEMS)))
-    with pytest.raises(StopError):
-        await world.bring_in(target, lines, tell=stop_after(1))
-    (first, *_) = await all_memories(world, target)
-    await world.sql("DELETE FROM robotgroups.memories WHERE id = %s", first.id)
-    await world.bring_in(target, lines, resume=True)
-    assert len(await all_memories(world, target)) == 2 * MAX_ITEMS - 1
-
-
-async def test_a_history_longer_than_a_batch_comes_in_over_several(world: World) -> None:
-    source, target = await world.group("source"), await world.group("target")
-    (long,) = await world.remember(source, "long")
-    for n in range(12):
-        text = f"version {n} " + "word " * (MAX_CHARACTERS // 50)
-        patch = Patch.checked(text)
-        await world.store.update(source, **WHO, memory_id=long, patch=patch, tokenizer="cl100k_base")
-    await world.remember(source, "after it")
-    lines = await world.export(source)
-    with pytest.raises(StopError):
-        await world.bring_in(target, lines, tell=stop_after(1))
-    done = await world.bring_in(target, lines, resume=True)
-    assert (done.resumed_after, done.memories, done.created) == (1, 2, 1)
-    assert content(await world.export(target)) == content(lines)
-
-
-async def test_an_export_goes_on_behind_its_last_mark(world: World) -> None:
-    source = await world.group("source")
-    ids = await world.remember(source, *(f"memory {n}" for n in range(exporting.PAGE + 20)))
-    for n in range(exporting.PAGE + 5):
-        await world.store.relate(source, **WHO, source=ids[n], target=ids[n + 1], kind="next", weight=1)
-    whole = await world.export(source)
-    for at in [n for n, line in enumerate(whole) if b'"type":"mark"' in line[:20]]:
-        export = await exporting.resumed(world.store, source, Reader(iter(whole)).header)
-        position = json.loads(whole[at])
-        relations, files = position.get("relations"), position.get("files")
-        found = Position(position["memories"], relations and tuple(relations), files and tuple(files))
-        rest = [line async for page in exporting.pages(world.store, export, found) for line in page]
-        assert whole[: at + 1] + rest == whole[:-1]
-
-
-# -- refused -----------------------------------------------------------------------------------------------------------
-
-
-async def test_a_bad_line_is_named_and_nothing_of_its_batch_is_there(world: World) -> None:
-    target = await world.group("target")
-    lines = [memory_line(f"memory {n}") for n in range(MAX_ITEMS + 10)]
-    lines[MAX_ITEMS + 5] = memory_line("  ")
-    done = Done()
-    with pytest.raises(InvalidExportError, match=f"line {MAX_ITEMS + 7}: content must not be blank") as refused:
-        await world.bring_in(target, by_hand(*lines), done=done)
-    assert refused.value.line == MAX_ITEMS + 7
-    assert done.line == 1 + MAX_ITEMS
-    assert len(await all_memories(world, target)) == MAX_ITEMS
-    lines[MAX_ITEMS + 5] = memory_line("put right")
-    assert (await world.bring_in(target, by_hand(*lines), resume=True)).created == 10
-
-
-def whole(*lines: bytes) -> list[bytes]:
-    sha256 = hashlib.sha256(b"".join(lines)).hexdigest()
-    return [*lines, End(sha256=sha256).line()]
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (whole(HEADER, memory_line("one"))[:-1], "it is not whole: its last line"),
-        ([*whole(HEADER, memory_line("one"))[:-1], b'{"type":"end","sha'], "it is not whole: its last line"),
-        (
-            [HEADER, memory_line("other"), whole(HEADER, memory_line("one"))[-1]],
-            "its checksum is not that of its lines",
-        ),
-        ([], "it is not whole"),
-    ],
-)
-async def test_what_is_not_whole_is_refused_before_anything_is_done(lines: Sequence[bytes], message: str) -> None:
-    with pytest.raises(InvalidExportError, match=message):
-        check_whole(iter(lines))
-
-
-async def test_what_is_whole_is_not_refused(world: World) -> None:
-    group_id = await world.group("g")
-    await world.remember(group_id, "one")
-    check_whole(iter(await world.export(group_id)))
-    check_whole(iter(by_hand(memory_line("one"))))
-    check_whole(iter([*whole(HEADER, b"\n", memory_line("one"), b"\n"), b"\n"]))
-
-
-async def test_from_a_stream_the_checksum_is_compared_at_the_end(world: World) -> None:
-    target = await world.group("target")
-    lines = [HEADER, memory_line("other"), whole(HEADER, memory_line("one"))[-1]]
-    with pytest.raises(InvalidExportError, match="line 3: the checksum is not that of the lines before"):
-        await world.bring_in(target, lines)
-    assert (await import_unverified(world, target, lines)).memories == 1
-
-
-async def import_unverified(world: World, group_id: int, lines: Sequence[bytes]) -> Done:
-    return await import_lines(world.store, group_id, Reader(iter(lines), whole=False))
-
-
-async def test_a_robots_login_may_neither_export_nor_import(world: World) -> None:
-    group_id = await world.group("g")
-    login = await world.store.ensure_login(group_id, "secret")
-    async with await Store.open(robot_dsn(world.dsn, login, "secret")) as store:
-        with pytest.raises(NotPermittedError):
-            await exporting.plan(store, group_id, embeddings=False)
-        with pytest.raises(NotPermittedError):
-            await store.import_memories(group_id, [], model=None, working_memory=True, source=b"x", line=1)
-        with pytest.raises(NotPermittedError):
-            await store.imported_to(group_id, b"x")
-
-
-# -- the page about the format -----------------------------------------------------------------------------------------
-
-PAGE = Path(__file__).parents[3] / "docs" / "exports.md"
-
-
-def blocks() -> list[list[bytes]]:
-    """The blocks of lines on the page that begin with a header."""
-    found = re.findall(r"(?:^    \{.*\n)+", PAGE.read_text("utf-8"), re.MULTILINE)
-    return [[line.strip().encode() + b"\n" for line in block.splitlines()] for block in found]
-
-
-async def test_the_smallest_file_of_the_page_can_be_imported(world: World) -> None:
-    group_id = await world.group("g")
-    assert (await world.bring_in(group_id, blocks()[-1])).created == 1
-    assert [m.content for m in await all_memories(world, group_id)] == ["Billing closes at 18:00"]
-
-
-async def test_a_hash_is_what_the_page_says(world: World) -> None:
-    source, target = await world.group("source"), await world.group("target")
-    await world.remember(source, "one", NewMemory("one", scope={"user": "u1"}))
-    plain = hashlib.sha256(b"one")
-    scoped = hashlib.sha256(plain.digest() + hashlib.sha256(b"{user=u1}").digest())
-    lines = await world.export(source)
-    assert [json.loads(line)["hash"] for line in content(lines)] == [plain.hexdigest(), scoped.hexdigest()]
-    relation = {"source": plain.hexdigest(), "target": scoped.hexdigest(), "kind": "k", "weight": 1}
-    done = await world.bring_in(target, [*lines[:-1], line_of(LineKind.RELATION, relation), END])
-    assert done.relations_created == 1
-
-
-def test_the_page_names_every_field() -> None:
-    page = PAGE.read_text("utf-8")
-    for kind, names in (
-        ("memory", MEMORY),
-        ("version", EARLIER),
-        ("relation", RELATION),
-        ("file", FILE),
-        ("chunk", CHUNK),
-    ):
-        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{kind}`")]
-        assert [name for name in names if f"`{name}`" not in row] == []

@@ -84,6 +84,11 @@ JOIN corpus c ON c.number = (m.metadata->>'number')::bigint
 MODEL = (
     "SELECT s.serving_model FROM robotgroups.groups g JOIN robotgroups.spaces s ON s.id = g.space_id WHERE g.id = %s"
 )
+# a full working set, as groups that remember have
+NEWEST = """
+SELECT m.id FROM robotgroups.memories m JOIN robotgroups.groups g ON g.space_id = m.space_id
+WHERE g.id = %s ORDER BY m.id DESC LIMIT %s / 37
+"""
 
 
 class AskingRobot(HostedRobot):
@@ -138,6 +143,10 @@ def open_searcher(embed: Embed) -> OpenSearcher:
                     assert row is not None
                     robot.embed, robot.model = embed, row[0]
                     await stack.enter_async_context(robot)
+                    newest = await (await connection.execute(NEWEST, (group_id, MAX_TOKENS))).fetchall()
+                    await store.into_working_memory(
+                        group_id, robot=ACTIVE, tenure=robot.tenure, memory_ids=[memory_id for (memory_id,) in newest]
+                    )
                     robots.append(robot)
             yield OurSearcher(tuple(robots))
 

@@ -126,6 +126,8 @@ class HostedRobot(Member):
                 listener = await self._listen()  # meanwhile
             except BaseException:
                 await cancelled([filling])
+                if not filling.cancelled():
+                    filling.exception()  # what is raised here came first
                 raise
             try:
                 await filling

@@ -65,7 +65,6 @@ def new_memory(
 ) -> MemoryJson:
     """What is told of a memory that was new at ``at`` (UTC), by its item of ``remember_batch``: as ``added_json``."""
     expires = item.get("expires_at")
-    scope = item.get("scope")
     return MemoryJson(
         make_memory(
             id=memory_id,
@@ -82,7 +81,7 @@ def new_memory(
             keeper=originator if placed else None,
             access_count=0,
             last_accessed_at=at if placed else None,
-            scope=scope_of(scope) if scope else {},
+            scope=scope_of(item.get("scope")),
             expires_at=expires and datetime.fromisoformat(expires).astimezone(UTC),
         )
     )

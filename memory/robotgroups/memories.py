@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -73,7 +73,7 @@ class Memory:
     def from_row(cls, row: Sequence[Any]) -> Memory:
         """Read a row as SQL's ``recall_rows`` gives it; ``snapshot_rows`` has neither ``score`` nor ``parts``."""
         values = list(row)
-        values[_TAGS], values[_SCOPE] = tuple(row[_TAGS]), scope_of(row[_SCOPE]) if row[_SCOPE] else {}
+        values[_TAGS], values[_SCOPE] = tuple(row[_TAGS]), scope_of(row[_SCOPE])
         if row[_TIMES[0]].tzinfo is not UTC:  # a session that PGTZ has set otherwise
             for place in _TIMES:
                 values[place] = row[place] and row[place].astimezone(UTC)
@@ -156,9 +156,9 @@ class Revised:
     epoch: int
 
 
-def scope_of(texts: Iterable[str]) -> dict[str, str]:
-    """A scope, of the ``key=value`` texts that SQL keeps of it."""
-    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+def scope_of(texts: Sequence[str] | None) -> dict[str, str]:
+    """A scope, of the ``key=value`` texts that SQL keeps of it; mostly there are none."""
+    return {key: value for key, _, value in (text.partition("=") for text in texts)} if texts else {}
 
 
 def _time(value: str | None) -> datetime | None:

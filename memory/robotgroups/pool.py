@@ -18,6 +18,9 @@ from robotgroups import errors, migrations
 from robotgroups.connection import checked_dsn, our_errors, refuse_pooler, spoken_to
 
 POOL_TIMEOUT_S = 5.0
+# What was not needed for so long is closed, one connection at a time. They are lent in turn: each keeps a backend's
+# caches of its own warm, and its memory in Postgres.
+MAX_IDLE_S = 30.0
 # Whether a look at the socket is enough to lend a connection, instead of a round trip.
 _TRUSTED = ContextVar("trusted", default=False)
 
@@ -68,6 +71,7 @@ class Pool:
             min_size=1,
             max_size=max_size,
             timeout=pool_timeout_s,
+            max_idle=MAX_IDLE_S,
             kwargs={"autocommit": True, "row_factory": dict_row},
             connection_class=psycopg.AsyncConnection[DictRow],
             check=check,

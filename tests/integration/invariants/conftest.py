@@ -15,6 +15,7 @@ from robotgroups.models import GroupKey, GroupSettings, Registration, Remembered
 from robotgroups.presence import PresenceSession
 from robotgroups.store import Store
 
+from .library import EMBEDDING, Library
 from .populating import Sql
 
 
@@ -135,3 +136,15 @@ async def group(dsn: str) -> AsyncIterator[Group]:
         yield group
         for robot in group.robots.values():
             await robot.session.close()
+
+
+@pytest.fixture
+async def library(group: Group) -> AsyncIterator[Library]:
+    """The group with a model of three dimensions; a lives."""
+    await group.store.ensure_group(KEY, GroupSettings(max_tokens=100, embedding=EMBEDDING))
+    await group.arrive("a")
+    ((model,),) = await group.sql("SELECT serving_model FROM robotgroups.spaces WHERE serving_model IS NOT NULL")
+    async with group.session() as sql:
+        made = Library(group, model, sql)
+        yield made
+        await made.writer.close()

@@ -48,15 +48,22 @@ async def test_remembering_reads_no_more_for_what_was_remembered_before(group: G
 
 
 async def recalled(
-    robot: psycopg.AsyncConnection[tuple[Any, ...]], group: Group, query: str
+    robot: psycopg.AsyncConnection[tuple[Any, ...]],
+    group: Group,
+    query: str,
+    strategy: str = "fulltext",
+    filters: str = "{}",
+    model: int | None = None,
+    vector: str | None = None,
 ) -> tuple[int, dict[str, int]]:
-    """Recall ten by words: how many were found, and how many rows were read by each index or else."""
+    """Recall ten: how many were found, and how many rows were read by each index or else."""
     counts: list[dict[str, int]] = []
     for _ in range(2):
         await robot.execute("SELECT pg_stat_force_next_flush()")
         counts.append(dict(await (await robot.execute(READ.encode())).fetchall()))
         cursor = await robot.execute(
-            "SELECT * FROM robotgroups.recall_rows(%s, 'fulltext', %s, 10, '{}', NULL, NULL)", (group.id, query)
+            "SELECT * FROM robotgroups.recall_rows(%s, %s, %s, 10, %s, %s, %s)",
+            (group.id, strategy, query, filters, model, vector),
         )
         found = len(await cursor.fetchall())
     return found, {name: counts[1][name] - counts[0].get(name, 0) for name in counts[1] if not name.startswith("pg_")}

@@ -1,6 +1,5 @@
 """Recall in SQL: words, vectors and both, filters that still fill the limit, and what was recalled coming in."""
 
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,74 +9,14 @@ from psycopg import conninfo
 
 from robotgroups.errors import ArgumentError, NotActiveError
 from robotgroups.models import ChangeKind, GroupSettings, Memory
-from robotgroups.recall import Filters, Fusion, RecallStrategy
-from robotgroups.remembering import NewMemory, item_of
+from robotgroups.recall import Fusion, RecallStrategy
 from robotgroups.store import Store
 
-from .conftest import KEY, Group
-from .populating import Sql
+from .conftest import KEY
+from .library import EMBEDDING, Library
 
 pytestmark = pytest.mark.anyio
-EMBEDDING = {"provider": "openai", "model": "test", "dimensions": 3, "base_url": "http://127.0.0.1:1"}
 SAID: dict[str, Any] = {"robot": "a", "tenure": 1}
-
-
-class Library:
-    """A group of a that embeds; vectors are given by hand."""
-
-    def __init__(self, group: Group, model: int, sql: Sql) -> None:
-        self.group = group
-        self.model = model
-        self.writer = group.store.session(group.id)
-        self._sql = sql
-
-    async def remember(self, content: str, vector: Sequence[float] | None = None, **more: Any) -> int:
-        item = item_of(NewMemory(content, **more), "cl100k_base")
-        (done,) = (await self.writer.remember("a", 1, [item])).outcomes
-        assert not isinstance(done, Exception)
-        if vector is not None:
-            await self._sql(
-                "INSERT INTO robotgroups.embeddings (model_id, memory_id, embedding) "
-                "VALUES (%s, %s, %s::public.vector)",
-                self.model, done.id, str(list(vector)),
-            )  # fmt: skip
-        return done.id
-
-    async def recall(
-        self,
-        query: str,
-        strategy: str,
-        vector: Sequence[float] | None = None,
-        *,
-        limit: int = 10,
-        fusion: Fusion = Fusion(),  # noqa: B008  frozen
-        **filters: Any,
-    ) -> list[tuple[int, dict[str, Any]]]:
-        found = await self.group.store.recall(
-            self.group.id,
-            query,
-            strategy=RecallStrategy(strategy),
-            limit=limit,
-            filters=Filters(**filters),
-            model=None if vector is None else self.model,
-            vector=vector,
-            fusion=fusion,
-        )
-        return [(m.id, {"score": m.score, **(m.parts or {})}) for m in found]
-
-    async def ids(self, query: str, strategy: str, vector: Sequence[float] | None = None, **more: Any) -> list[int]:
-        return [memory_id for memory_id, _ in await self.recall(query, strategy, vector, **more)]
-
-
-@pytest.fixture
-async def library(group: Group) -> AsyncIterator[Library]:
-    await group.store.ensure_group(KEY, GroupSettings(max_tokens=100, embedding=EMBEDDING))
-    await group.arrive("a")
-    ((model,),) = await group.sql("SELECT serving_model FROM robotgroups.spaces WHERE serving_model IS NOT NULL")
-    async with group.session() as sql:
-        made = Library(group, model, sql)
-        yield made
-        await made.writer.close()
 
 
 async def test_vector_recall_orders_by_cosine_and_breaks_ties_by_age(library: Library) -> None:
@@ -122,16 +61,10 @@ async def test_filters_leave_enough_to_fill_the_limit(library: Library) -> None:
 
 
 async def test_filters_still_fill_the_limit_with_an_hnsw_index(library: Library) -> None:
-    group = library.group
     for i in range(300):
         await library.remember(f"near {i}", [1, 0.001 * i, 0])
     wanted = [await library.remember(f"far {i}", [-1, 0.001 * i, 0.5], metadata={"far": True}) for i in range(5)]
-    await group.sql(
-        "CREATE INDEX hnsw ON robotgroups.embeddings "
-        f"USING hnsw ((embedding::public.vector(3)) public.vector_cosine_ops) WHERE model_id = {library.model}"
-    )
-    await group.sql("UPDATE robotgroups.embedding_models SET indexed = true")
-    await group.sql("ANALYZE robotgroups.embeddings")
+    await library.index()
     assert sorted(await library.ids("", "vector", [1, 0, 0], limit=5, metadata={"far": True})) == wanted
     assert len(await library.ids("", "vector", [1, 0, 0], limit=50)) == 50
 

@@ -26,7 +26,7 @@ CREATE TABLE corpus (number bigint NOT NULL, group_number integer NOT NULL, cont
     embedding {} NOT NULL)
 """
 # What an index takes to build: for the session that builds it, not for the ones that are measured.
-BUILD = ("SET maintenance_work_mem = '1GB'", "SET max_parallel_maintenance_workers = 2")
+BUILD = ("SET maintenance_work_mem = '4GB'", "SET max_parallel_maintenance_workers = 2")
 
 HNSW = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s AND indexdef LIKE '%% USING hnsw %%'"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = %s"

@@ -51,8 +51,8 @@ def say(text: str) -> None:
 
 
 def stem_of(name: str, options: Options) -> Path:
-    """Where today's result of this name is written, without the file's suffix."""
-    return options.results / f"{name}-{datetime.now(UTC):%Y-%m-%d}"
+    """Where today's result of this name is written, without the file's suffix; a million's stands by itself."""
+    return options.results / f"{name}{'-million' if options.million else ''}-{datetime.now(UTC):%Y-%m-%d}"
 
 
 def publish(

@@ -51,6 +51,7 @@ async def recalled(
     robot: psycopg.AsyncConnection[tuple[Any, ...]],
     group: Group,
     query: str,
+    *,
     strategy: str = "fulltext",
     filters: str = "{}",
     model: int | None = None,

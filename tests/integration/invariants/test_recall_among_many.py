@@ -55,10 +55,16 @@ async def test_a_scope_is_found_by_its_index(library: Library) -> None:
     async with await psycopg.AsyncConnection.connect(group.dsn, autocommit=True) as robot:
         for strategy in ("fulltext", "vector", "hybrid"):
             for _ in range(2):
+                words = strategy == "fulltext"
                 found, grown = await recalled(
-                    robot, group, "common", strategy, '{"scope": ["user=u7"]}',
-                    *((None, None) if strategy == "fulltext" else (library.model, "[1,0,0]")),
-                )  # fmt: skip
+                    robot,
+                    group,
+                    "common",
+                    strategy=strategy,
+                    filters='{"scope": ["user=u7"]}',
+                    model=None if words else library.model,
+                    vector=None if words else "[1,0,0]",
+                )
             assert found == 4
             assert {name: count for name, count in grown.items() if count > 20} == {}, strategy
 
@@ -117,7 +123,7 @@ async def test_a_time_alone_is_answered_by_the_newest_of_it(library: Library) ->
     """As of "what did we do last week?", of which nothing is left to be searched for but stop words."""
     ids = [await library.remember(f"memory {i}") for i in range(4)]
     await library.group.sql(
-        "UPDATE robotgroups.memories SET created_at = make_timestamptz(2026, 1, (id - %s + 1)::integer, 0, 0, 0, 'UTC') "
+        "UPDATE robotgroups.memories SET created_at = '2026-01-01Z'::timestamptz + make_interval(days => (id - %s)::int) "
         "WHERE id = ANY (%s)",
         ids[0], ids,
     )  # fmt: skip

@@ -123,12 +123,12 @@ async def test_a_time_alone_is_answered_by_the_newest_of_it(library: Library) ->
     """As of "what did we do last week?", of which nothing is left to be searched for but stop words."""
     ids = [await library.remember(f"memory {i}") for i in range(4)]
     await library.group.sql(
-        "UPDATE robotgroups.memories SET created_at = '2026-01-01Z'::timestamptz + make_interval(days => (id - %s)::int) "
+        "UPDATE robotgroups.memories SET created_at = '2026-01-01Z'::timestamptz + (id - %s) * interval '1 day' "
         "WHERE id = ANY (%s)",
         ids[0], ids,
     )  # fmt: skip
     second = datetime(2026, 1, 2, tzinfo=UTC)
-    during = {"since": second, "until": second + timedelta(days=2)}
+    during: dict[str, Any] = {"since": second, "until": second + timedelta(days=2)}
     found = await library.recall("what did we do?", "fulltext", **during)
     assert [(i, parts["score"], parts["fulltext_rank"]) for i, parts in found] == [(ids[2], 1.0, 1), (ids[1], 0.5, 2)]
     assert await library.ids("what did we do?", "fulltext", limit=1, **during) == [ids[2]]

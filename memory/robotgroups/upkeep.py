@@ -19,6 +19,7 @@ from robotgroups import indexing
 from robotgroups.cancelling import cancelled
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
 from robotgroups.errors import MemoryUnavailableError, RobotGroupsError
+from robotgroups.intruders import end_holders
 from robotgroups.pool import Pool
 from robotgroups.tending import tend_unattended
 
@@ -27,13 +28,6 @@ FIRST_S, EVERY_S = 2.0, 30.0
 ROWS, STATEMENTS = 1000, 200
 # Any constant: what matters is that all of us take the same one.
 LOCK = 5247_0002
-# Anybody may take an advisory lock; whoever is no owner has no business with this one (S1).
-_END_OTHERS = """
-SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND NOT pg_has_role(a.usesysid, (SELECT nspowner FROM pg_namespace WHERE nspname = 'robotgroups'), 'MEMBER')
-"""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +102,7 @@ async def run_once(store: Pool, steps: Sequence[Step] = STEPS) -> Report | None:
             await refuse_pooler(connection)
             row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))).fetchone()
             if row is None or not row[0]:
-                await connection.execute(_END_OTHERS, (LOCK,))
+                await end_holders(connection, LOCK)
                 return None
             await connection.execute("SET statement_timeout = 0")  # an index takes minutes
             return await _round(connection, steps)

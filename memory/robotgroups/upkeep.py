@@ -21,7 +21,7 @@ from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_p
 from robotgroups.errors import MemoryUnavailableError, RobotGroupsError
 from robotgroups.intruders import end_holders
 from robotgroups.pool import Pool
-from robotgroups.tending import tend_unattended
+from robotgroups.tending import Unattended
 
 FIRST_S, EVERY_S = 2.0, 30.0
 # Rows of one statement and statements of one round: nobody waits long for a lock, and no step keeps others waiting.
@@ -75,18 +75,22 @@ async def _finish_models(connection: Connection) -> int:
     return finished
 
 
-# In this order: an index goes before its rows do, and stands before its model takes over; what takes longest is last.
-STEPS: tuple[Step, ...] = (
-    Step("tend", tend_unattended),
-    Step("drop_indexes", indexing.drop_indexes),
-    repeated("prune_models", "SELECT robotgroups.prune_models(%s)"),
-    Step("build_indexes", indexing.build_indexes),
-    Step("finish_models", _finish_models),
-)
+def all_steps() -> tuple[Step, ...]:
+    """The steps of a round, to be used for the next ones too: they remember how far they have come.
+
+    In this order: an index goes before its rows do, and stands before its model takes over; what takes longest is last.
+    """
+    return (
+        Step("tend", Unattended().tend),
+        Step("drop_indexes", indexing.drop_indexes),
+        repeated("prune_models", "SELECT robotgroups.prune_models(%s)"),
+        Step("build_indexes", indexing.build_indexes),
+        Step("finish_models", _finish_models),
+    )
 
 
-async def run_once(store: Pool, steps: Sequence[Step] = STEPS) -> Report | None:
-    """One round on a connection of its own; None when another process is at it.
+async def run_once(store: Pool, steps: Sequence[Step] | None = None) -> Report | None:
+    """One round on a connection of its own, of all steps anew or of these; None when another process is at it.
 
     A step that fails does not keep the others from being done; the report tells why.
 
@@ -105,7 +109,7 @@ async def run_once(store: Pool, steps: Sequence[Step] = STEPS) -> Report | None:
                 await end_holders(connection, LOCK)
                 return None
             await connection.execute("SET statement_timeout = 0")  # an index takes minutes
-            return await _round(connection, steps)
+            return await _round(connection, all_steps() if steps is None else steps)
 
 
 async def _round(connection: Connection, steps: Sequence[Step]) -> Report:
@@ -127,9 +131,9 @@ async def _round(connection: Connection, steps: Sequence[Step]) -> Report:
 class Upkeep:
     """A round every half minute, between ``start`` and ``stop``."""
 
-    def __init__(self, store: Pool, steps: Sequence[Step] = STEPS) -> None:
+    def __init__(self, store: Pool) -> None:
         self._store = store
-        self._steps = steps
+        self._steps = all_steps()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

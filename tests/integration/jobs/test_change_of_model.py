@@ -121,7 +121,7 @@ async def test_a_robot_that_restarts_with_the_next_models_key_sends_it_nowhere_e
         return await group.store.unembedded(group.id, (await group.space())["target"]) == 2
 
     await until(half_done, "the next model has embedded two of four")
-    # the former one asks for a key that is not here any more: what the next one knows is found, and the rest by its words
+    # the former one asks for a key that is not here any more: what the next one knows is found, the rest by its words
     found = await robot.recall("boiling water", strategy="vector")
     assert [m.content for m in found] == ["water boils", "snow melts"]
     assert found.unembedded == 2

@@ -55,6 +55,17 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Each space has its row from the beginning: relate_by_tags locks it.
+CREATE FUNCTION robotgroups.space_made() RETURNS trigger
+LANGUAGE plpgsql SET search_path = robotgroups, pg_temp AS $$
+BEGIN
+    INSERT INTO tag_totals (space_id) VALUES (NEW.id);
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION robotgroups.space_made() FROM PUBLIC;
+CREATE TRIGGER space_made AFTER INSERT ON robotgroups.spaces FOR EACH ROW EXECUTE FUNCTION robotgroups.space_made();
+INSERT INTO robotgroups.tag_totals (space_id) SELECT s.id FROM robotgroups.spaces s ORDER BY s.id ON CONFLICT DO NOTHING;
+
 -- As before; one robot at a time in a space, by a row that no other group's login can lock: anybody may take an advisory lock (S1).
 CREATE OR REPLACE FUNCTION robotgroups.relate_by_tags(p_group bigint, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
@@ -64,11 +75,7 @@ BEGIN
     SELECT space_id INTO v_space FROM groups WHERE id = p_group;
     IF NOT EXISTS (SELECT FROM jobs j WHERE j.space_id = v_space AND j.kind = 'relate' AND j.not_before <= now()) THEN RETURN 0; END IF;
     PERFORM FROM tag_totals t WHERE t.space_id = v_space FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        IF EXISTS (SELECT FROM tag_totals t WHERE t.space_id = v_space) THEN RETURN 0; END IF;
-        INSERT INTO tag_totals (space_id) VALUES (v_space) ON CONFLICT DO NOTHING;  -- the space's first time
-        IF NOT FOUND THEN RETURN 0; END IF;
-    END IF;
+    IF NOT FOUND THEN RETURN 0; END IF;
     PERFORM set_config('synchronous_commit', 'off', true);  -- what a crash loses of it is done again
     WITH due AS MATERIALIZED (
         SELECT j.memory_id FROM jobs j WHERE j.space_id = v_space AND j.kind = 'relate' AND j.not_before <= now() ORDER BY j.not_before, j.id LIMIT p_limit),

@@ -143,8 +143,6 @@ async def test_another_groups_relations_by_tags_go_on_whatever_locks_a_login_tak
     store, own = intruder
     ((space,), (others,)) = await group.sql("SELECT space_id FROM robotgroups.groups ORDER BY id = %s", own)
     assert await group.store.relate_by_tags(group.id) == 0  # nothing waits
-    await group.store.remember(own, robot=None, tenure=None, content="wood burns", tokens=2, tags=["wood"])
-    assert await group.store.relate_by_tags(own) == 1
     one, two = await group.remember("water boils", "water freezes", tags=["water"])
     await group.store.remember(own, robot=None, tenure=None, content="iron rusts", tokens=2, tags=["iron"])
     async with idle(

@@ -159,31 +159,24 @@ BEGIN
     RETURN true;
 END $$;
 
--- How many memories vector recall does not know yet, by the model that it compares with.
-CREATE OR REPLACE FUNCTION robotgroups.unembedded(p_group bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
-BEGIN
-    PERFORM assert_may_use(p_group);
-    RETURN (SELECT not_embedded(s, s.serving_model) FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group);
-END $$;
-
--- The same for a recall that compares with this model.
+-- How many memories a vector recall that compares with this model does not know yet.
 CREATE FUNCTION robotgroups.unembedded_by(p_group bigint, p_model bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
 BEGIN
     PERFORM assert_may_use(p_group);
-    RETURN (SELECT not_embedded(s, p_model) FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group);
+    RETURN (SELECT jobs_waiting(s.id, 'embed') + CASE
+            WHEN s.target_model IS NULL THEN 0
+            WHEN p_model = s.target_model THEN jobs_waiting(s.id, 'backfill')
+            ELSE s.serving_lacks
+        END FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group);
 END $$;
 
-CREATE FUNCTION robotgroups.not_embedded(s robotgroups.spaces, p_model bigint) RETURNS bigint
-LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp AS $$
-    SELECT jobs_waiting(s.id, 'embed') + CASE
-        WHEN s.target_model IS NULL THEN 0
-        WHEN p_model = s.target_model THEN jobs_waiting(s.id, 'backfill')
-        ELSE s.serving_lacks
-    END
-$$;
+-- By the one that serves.
+CREATE OR REPLACE FUNCTION robotgroups.unembedded(p_group bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    RETURN unembedded_by(p_group, (SELECT s.serving_model FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group));
+END $$;
 
-REVOKE ALL ON FUNCTION robotgroups.not_embedded(robotgroups.spaces, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION robotgroups.unembedded_by(bigint, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION robotgroups.unembedded_by(bigint, bigint) TO robotgroups_robot;

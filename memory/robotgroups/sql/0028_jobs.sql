@@ -1,5 +1,9 @@
 -- Background work: what one group's login does stops no other's, and what recall by meaning does not know is told during a change of model too.
 
+-- First of all: no weaker lock is to become this one.
+ALTER TABLE robotgroups.spaces ADD COLUMN serving_lacks bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN robotgroups.spaces.serving_lacks IS 'during a change of model: how many memories the serving one had not embedded when the change began; nothing embeds them by it any more';
+
 -- Jobs ---------------------------------------------------------------------------------------------------------------------------------------------------------
 
 -- As before, and as finish_propositions: of its own space alone. Whoever names others' jobs holds nothing of theirs (S1).
@@ -104,9 +108,6 @@ BEGIN
 END $$;
 
 -- Models -------------------------------------------------------------------------------------------------------------------------------------------------------
-
-ALTER TABLE robotgroups.spaces ADD COLUMN serving_lacks bigint NOT NULL DEFAULT 0;
-COMMENT ON COLUMN robotgroups.spaces.serving_lacks IS 'during a change of model: how many memories the serving one had not embedded when the change began; nothing embeds them by it any more';
 
 -- Makes a group's embedding settings those of its space. Another model than before: every memory is queued to be embedded anew, behind what is new, and
 -- recall goes on with the old model until that is done (finish_model), unless the old one has embedded nothing: then there is nothing to go on with. None: another

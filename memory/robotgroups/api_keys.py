@@ -16,17 +16,32 @@ EXTRACTION_VARIABLE = "ROBOTGROUPS_EXTRACTION_API_KEY"
 
 @dataclass(frozen=True, slots=True)
 class ApiKeys:
-    """Where the keys are asked for, each time anew: a mounted Secret changes while a robot lives."""
+    """Where the keys are asked for, each time anew: a mounted Secret changes while a robot lives.
+
+    ``embedding_for`` and ``extraction_for`` are the base URLs that they are for, if that is known: they are sent
+    nowhere else.
+    """
 
     embedding: KeySource
     extraction: KeySource
+    embedding_for: str | None = None
+    extraction_for: str | None = None
 
     @classmethod
-    def of(cls, embedding: str | None = None, extraction: str | None = None) -> ApiKeys:
-        """The keys that are given; for None, the environment's."""
+    def of(
+        cls,
+        embedding: str | None = None,
+        extraction: str | None = None,
+        *,
+        embedding_for: str | None = None,
+        extraction_for: str | None = None,
+    ) -> ApiKeys:
+        """The keys that are given, and what for; for a key that is None, the environment's of both."""
         return cls(
             (lambda: embedding) if embedding is not None else (lambda: key_from(os.environ, EMBEDDING_VARIABLE)),
             (lambda: extraction) if extraction is not None else (lambda: key_from(os.environ, EXTRACTION_VARIABLE)),
+            embedding_for if embedding is not None else _place_from(os.environ, EMBEDDING_VARIABLE),
+            extraction_for if extraction is not None else _place_from(os.environ, EXTRACTION_VARIABLE),
         )
 
 
@@ -41,6 +56,10 @@ def key_from(environment: Mapping[str, str], variable: str) -> str | None:
         return environment[variable]
     named = environment.get(f"{variable}_FILE")
     return read_key(Path(named), f"{variable}_FILE") if named else None
+
+
+def _place_from(environment: Mapping[str, str], variable: str) -> str | None:
+    return environment.get(f"{variable}_FOR") or None
 
 
 def read_key(file: Path, variable: str) -> str:

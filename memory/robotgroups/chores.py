@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from robotgroups.errors import ModelFailure
+
 # How often a robot looks for work of which nobody told it.
 POLL_S = 5.0
 # After it has looked it waits so long before it looks again: what is remembered meanwhile is done together.
 GATHER_S = 0.1
 # A chore that found nothing to do, although something was due, rests: somebody else is at it.
 OTHERS_S = 1.0
+# A text that has failed so often is asked for by itself; a change of model does without what was refused as often
+# (is_embedded in sql/0012_jobs.sql).
+SUSPECT_FROM = 3
+# What one text can bring on as well as an endpoint that is away.
+_TEXT_OR_ENDPOINT = {
+    ModelFailure.SERVER_ERROR,
+    ModelFailure.MALFORMED_ANSWER,
+    ModelFailure.TIMEOUT,
+    ModelFailure.UNREACHABLE,
+}
 
 
 class Trouble(Enum):
@@ -85,3 +97,16 @@ def batch(most: int, last: int, *, failed: bool) -> int:
     a success is soon back at ``most``.
     """
     return max(last // 4, 1) if failed else min(2 * last, most)
+
+
+def suspect(jobs: int, attempts: int) -> bool:
+    """Whether a text may be what makes the endpoint fail: it is alone at last, and has failed before.
+
+    Then another text goes first: what fails right behind one that went well is ``blamed``.
+    """
+    return jobs == 1 and attempts >= SUSPECT_FROM
+
+
+def blamed(reason: ModelFailure) -> bool:
+    """Whether a suspect's failure is its own, the endpoint having answered for another text a moment before."""
+    return reason in _TEXT_OR_ENDPOINT

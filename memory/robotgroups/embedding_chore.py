@@ -8,12 +8,14 @@ from typing import Any
 
 from robotgroups import chores
 from robotgroups.claims import Claims
-from robotgroups.embedding import Embedder
+from robotgroups.embedding import PROBE, Embedder
 from robotgroups.errors import ArgumentError, EmbeddingError, EmbeddingInputError, MissingFeatureError, RobotGroupsError
 from robotgroups.group_models import GroupModels, RetiredModelError
 from robotgroups.jobs import Claimant, Job, JobKind, Work
 
-BATCH = 64
+# Claimed at a time: what one request may carry, within bounds. Fewer would not be worth a transaction; more would be
+# held in memory, and by locks, for long.
+BATCH, MOST = 64, 256
 KINDS = (JobKind.EMBED, JobKind.BACKFILL)
 # A token is rarely longer: what is beyond would be cut off by the embedder anyway.
 CHARACTERS_PER_TOKEN = 8
@@ -29,7 +31,7 @@ class EmbeddingChore:
     def __init__(self, claims: Claims, models: GroupModels) -> None:
         self._claims = claims
         self._models = models
-        self._limit = BATCH
+        self._most = self._limit = BATCH
         self._told = ""
 
     def kinds(self, work: Work) -> frozenset[JobKind]:
@@ -44,10 +46,13 @@ class EmbeddingChore:
             MemoryUnavailableError.
 
         """
-        most = max_characters(work.target.config) if work.target is not None else None
+        config = work.target.config if work.target is not None else {}
+        characters, most = max_characters(config), batch_of(config)
+        if most != self._most:
+            self._most = self._limit = most
         total = 0
         while True:
-            async with self._claims.held(who, KINDS, self._limit, most) as jobs:
+            async with self._claims.held(who, KINDS, self._limit, characters) as jobs:
                 if not jobs:
                     return total
                 try:
@@ -59,16 +64,18 @@ class EmbeddingChore:
     async def _embed(self, who: Claimant, jobs: Sequence[Job]) -> None:
         await self._embed_meanwhile(who, [job for job in jobs if job.serving is not None])
         assert jobs[0].model is not None
+        suspect = chores.suspect(len(jobs), jobs[0].attempts)
         try:
             async with self._models.embedder(jobs[0].model) as embedder:
-                vectors, refused = await _embedded(embedder, jobs)
+                vectors, refused = await (_tried(embedder, jobs[0]) if suspect else _embedded(embedder, jobs))
         except (EmbeddingError, MissingFeatureError, ArgumentError) as error:
             await self._fail(who, {job.id: str(error) for job in jobs}, refused=False)
-            self._limit = chores.batch(BATCH, self._limit, failed=True)
+            self._limit = chores.batch(self._most, self._limit, failed=True)
             raise
         await self._store(who, jobs[0].model, vectors)
         await self._fail(who, refused, refused=True)
-        self._limit = chores.batch(BATCH, self._limit, failed=False)
+        if not (suspect and refused):  # others like it may follow
+            self._limit = chores.batch(self._most, self._limit, failed=False)
 
     async def _embed_meanwhile(self, who: Claimant, jobs: Sequence[Job]) -> None:
         """New memories, by the former model too, while recall still compares with it. As well as may be."""
@@ -110,6 +117,23 @@ async def _embedded(embedder: Embedder, jobs: Sequence[Job]) -> tuple[list[tuple
         else:
             vectors.append((job, result))
     return vectors, refused
+
+
+async def _tried(embedder: Embedder, job: Job) -> tuple[list[tuple[Job, list[float]]], dict[int, str]]:
+    """As ``_embedded``, of one text that may be what makes the endpoint fail: behind one that does not."""
+    await embedder.embed([PROBE])
+    try:
+        return await _embedded(embedder, [job])
+    except EmbeddingError as error:
+        if not chores.blamed(error.reason):
+            raise
+        return [], {job.id: f"{error}. It has answered for another text just before"}
+
+
+def batch_of(config: Mapping[str, Any]) -> int:
+    """How many memories to claim at a time, of which the embedder makes its requests."""
+    size = config.get("batch_size")
+    return min(max(BATCH, size), MOST) if isinstance(size, int) else BATCH
 
 
 def max_characters(config: Mapping[str, Any]) -> int | None:

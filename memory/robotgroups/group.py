@@ -91,7 +91,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
         ``embedding`` and ``extraction`` None keep what is stored (none for a new group); another embedding model than
         before embeds every memory anew in the background. The keys are stored nowhere; None: the environment's
-        ROBOTGROUPS_EMBEDDING_API_KEY and ROBOTGROUPS_EXTRACTION_API_KEY, or the files that those with _FILE name.
+        ROBOTGROUPS_EMBEDDING_API_KEY and ROBOTGROUPS_EXTRACTION_API_KEY, or the files that those with _FILE name. A key
+        goes to the endpoint of the settings beside which it is given, or that those with _FOR name, and to no other.
 
         Raises:
             ArgumentError: a name that is no DNS label or is named twice, or a budget below 1.
@@ -112,7 +113,13 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
                 extraction=None if extraction is None else extraction.as_json(),
             )
             group_id = await store.ensure_group(GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), settings)
-            group = cls(name, store, group_id, ApiKeys.of(embedding_api_key, extraction_api_key))
+            keys = ApiKeys.of(
+                embedding_api_key,
+                extraction_api_key,
+                embedding_for=(embedding and embedding.base_url) or None,
+                extraction_for=(extraction and extraction.base_url) or None,
+            )
+            group = cls(name, store, group_id, keys)
             await group._hosted.host_all({**dict.fromkeys(active, Role.ACTIVE), **dict.fromkeys(passive, Role.PASSIVE)})
         except BaseException:
             await store.close()

@@ -199,6 +199,8 @@ class Jobs(Pool):
         """The tags of the newest memories, the most used first."""
         return list(await self._value("SELECT robotgroups.tags_in_use(%s, %s)", (group_id, limit)))
 
-    async def unembedded(self, group_id: int) -> int:
-        """How many memories vector recall does not know yet."""
-        return int(await self._value("SELECT robotgroups.unembedded(%s)", (group_id,)))
+    async def unembedded(self, group_id: int, model: int | None = None) -> int:
+        """How many memories vector recall does not know yet; ``model``: one that compares with another than serves."""
+        if model is None:
+            return int(await self._value("SELECT robotgroups.unembedded(%s)", (group_id,)))
+        return int(await self._value("SELECT robotgroups.unembedded_by(%s, %s::bigint)", (group_id, model)))

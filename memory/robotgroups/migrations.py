@@ -15,7 +15,9 @@ import psycopg
 
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
 from robotgroups.errors import DatabaseConfigError, SchemaVersionError
+from robotgroups.intruders import unhindered
 
+_NAME = "robotgroups migrate"
 # Any constant: what matters is that all of us take the same one.
 _LOCK = 5247_0001
 _LEDGER = """
@@ -32,7 +34,8 @@ CREATE TABLE IF NOT EXISTS robotgroups.migrations (
 _END_SESSIONS = """
 SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.application_name <> 'robotgroups migrate'
-    AND (a.usename = current_user OR a.usename::text IN (SELECT g.login FROM robotgroups.groups g))
+    AND (a.usename = current_user
+        OR EXISTS (SELECT FROM robotgroups.groups g WHERE a.usename::text IN (g.login, g.previous_login)))
     AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory')
 """
 
@@ -110,13 +113,12 @@ async def migrate(dsn: str, watcher: Watcher | None = None) -> list[str]:
 
     """
     async with our_errors():
-        connection = await psycopg.AsyncConnection.connect(
-            checked_dsn(dsn, application_name="robotgroups migrate"), autocommit=True
-        )
+        connection = await psycopg.AsyncConnection.connect(checked_dsn(dsn, application_name=_NAME), autocommit=True)
         async with connection:
             await refuse_pooler(connection)
             try:
-                return await _migrate_locked(connection, watcher or Watcher())
+                async with unhindered(connection, dsn, _NAME):
+                    return await _migrate_locked(connection, watcher or Watcher())
             except psycopg.errors.RaiseException as error:  # a migration says what it misses
                 raise DatabaseConfigError(error.diag.message_primary or str(error)) from error
 

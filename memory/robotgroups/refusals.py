@@ -22,7 +22,15 @@ _TOO_LONG = re.compile(
     r"|max(?:imum)?_?(?:tokens|length)|exceeds? the (?:limit|maximum|model)|less than \d+ tokens",
     re.IGNORECASE,
 )
+# An error of the server that says so is told apart from one that took too long: it names what was sent (Ollama and
+# llama.cpp answer 500).
+_INPUT_TOO_LONG = re.compile(
+    r"context[ _](?:length|size)|maximum (?:input|sequence|context|number of tokens)|less than \d+ tokens"
+    r"|(?:input|prompt|sequence|text)s?\b(?:(?!\btook\b)[^.])*\btoo (?:long|large|many tokens)",
+    re.IGNORECASE,
+)
 _SHORTEN = "the text is too long for the model"
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Remedy(Enum):
@@ -99,10 +107,15 @@ def refusal_of(status: int, body: bytes, wait: float | None) -> Refusal | None:
     remedy, reason, advice = _STATUSES.get(status, other)
     if code == "insufficient_quota":
         remedy, reason, advice = _STATUSES[HTTPStatus.PAYMENT_REQUIRED]
-    elif reason is ModelFailure.REFUSED and (code == "context_length_exceeded" or _TOO_LONG.search(detail)):
-        reason, advice = ModelFailure.TOO_LONG, _SHORTEN
+    elif _tells_too_long(reason, code, detail):
+        remedy, reason, advice = _STATUSES[HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
     message = f"answered {status}" + (f" ({detail})" if detail else "") + (f": {advice}" if advice else "")
     return Refusal(remedy, reason, message, wait if remedy is Remedy.WAIT else None)
+
+
+def _tells_too_long(reason: ModelFailure, code: str, detail: str) -> bool:
+    wording = {ModelFailure.REFUSED: _TOO_LONG, ModelFailure.SERVER_ERROR: _INPUT_TOO_LONG}.get(reason)
+    return wording is not None and (code == "context_length_exceeded" or wording.search(detail) is not None)
 
 
 def _detail(body: bytes) -> tuple[str, str]:
@@ -121,7 +134,8 @@ def _detail(body: bytes) -> tuple[str, str]:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    """One line of it, with nothing that Postgres does not store: JSON may carry NUL and lone surrogates."""
+    text = " ".join(_UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text).split())
     return text if len(text) <= LONGEST_DETAIL else text[:LONGEST_DETAIL] + "…"
 
 

@@ -44,7 +44,7 @@ FUSION, NO_FILTERS = Fusion(), Filters()
 _RECALL = "SELECT * FROM robotgroups.recall_rows(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s)"
 _FLOAT4 = "%.9g".__mod__  # all the digits that a float4 has, in a third of the time that all of Python's take
 _RECALL_BY_VECTOR = (
-    "SELECT * FROM robotgroups.unembedded(%s) unembedded "
+    "SELECT * FROM robotgroups.unembedded_by(%s, %s::bigint) unembedded "
     "LEFT JOIN robotgroups.recall_rows(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s) ON true"
 )
 
@@ -262,7 +262,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
         if strategy is RecallStrategy.FULLTEXT:
             return Recalled(map(Memory.from_row, await self._read(_RECALL, arguments)))
         # one row at least: how much is not embedded is told even when nothing is found
-        rows = await self._read(_RECALL_BY_VECTOR, (group_id, *arguments))
+        rows = await self._read(_RECALL_BY_VECTOR, (group_id, model, *arguments))
         return Recalled((Memory.from_row(row[1:]) for row in rows if row[1] is not None), rows[0][0])
 
     async def memory(self, group_id: int, memory_id: int) -> Memory:

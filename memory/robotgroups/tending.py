@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
+
+import psycopg
 
 from robotgroups.cancelling import cancelled
 from robotgroups.connection import Connection
 from robotgroups.erasing import BATCH
 from robotgroups.errors import RobotGroupsError
-from robotgroups.lifecycle_store import SWEEP, LifecycleStore
+from robotgroups.lifecycle_store import SWEEP, LifecycleStore, Retained
 
 EVERY_S, SOON_S = 5.0, 0.1
 # A policy by number has to count the memories: not with every round. What has expired is hidden at once in any case.
 RETAIN_EVERY_S = 15.0
-# Statements of one round: nobody waits long for its end.
-SWEEPS, REMOVALS = 40, 20
+# Statements of one round, and for how long it looks for what is too old: nobody waits long for its end.
+SWEEPS, REMOVALS, LOOKING_S = 40, 20, 0.5
 
 # Groups that nobody tends, and that need it.
 _UNATTENDED = b"""
@@ -34,20 +37,52 @@ WHERE NOT EXISTS (SELECT FROM robotgroups.presence p WHERE p.group_id = g.id
 ORDER BY g.id
 """
 
+Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Tended:
-    """What a round has done, and whether there is more to do at once.
+class Kept:
+    """What retention has removed in a round, and whether there is more to remove at once.
 
-    ``after``: retention by age has looked at the memories up to this id (0: at all), and goes on there.
+    ``after``: by age, it has looked at the memories up to this id (0: at all), and goes on there.
     """
+
+    removed: int
+    after: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """What a round has done, and whether there is more to do at once. ``after`` as ``Kept``'s."""
 
     swept: int
     removed: int
     after: int
     more: bool
+
+
+def goes_on(step: Retained, removals: int, seconds: float) -> bool:
+    """Whether a round goes on with retention, after so many full steps and so long.
+
+    There is more to remove; or, for a shorter time, more to look at.
+    """
+    if step.removed >= BATCH:
+        return removals < REMOVALS
+    return step.next_after > 0 and seconds < LOOKING_S
+
+
+async def keep(step: Callable[[int], Awaitable[Retained]], after: int) -> Kept:
+    """Retention's part of a round: ``step`` removes what it finds after an id."""
+    began, removed, removals = time.monotonic(), 0, 0
+    while True:
+        done = await step(after)
+        after = done.next_after
+        removed += done.removed
+        removals += done.removed >= BATCH
+        if not goes_on(done, removals, time.monotonic() - began):
+            return Kept(removed, after, done.removed >= BATCH)
 
 
 async def tend(store: LifecycleStore, group_id: int, after: int = 0, *, retain: bool = True) -> Tended:
@@ -59,13 +94,9 @@ async def tend(store: LifecycleStore, group_id: int, after: int = 0, *, retain: 
         MemoryUnavailableError, UnknownGroupError, NotPermittedError.
 
     """
-    removed = gone = 0
-    for _ in range(REMOVALS if retain else 0):
-        step = await store.enforce_retention(group_id, after=after)
-        after, gone = step.next_after, step.removed
-        removed += gone
-        if gone < BATCH:
-            break
+    kept = Kept(0, after, more=False)
+    if retain:
+        kept = await keep(lambda seen: store.enforce_retention(group_id, after=seen), after)
     await store.prune(group_id)
     swept = last = 0
     for _ in range(SWEEPS):
@@ -73,34 +104,45 @@ async def tend(store: LifecycleStore, group_id: int, after: int = 0, *, retain: 
         swept += last
         if last < SWEEP:
             break
-    return Tended(swept, removed, after, more=last >= SWEEP or gone >= BATCH)
+    return Tended(swept, kept.removed, kept.after, more=last >= SWEEP or kept.more)
 
 
-async def tend_unattended(connection: Connection) -> int:
-    """One round, as the owner, for every group of which no robot lives; how many rows went."""
-    groups = await (await connection.execute(_UNATTENDED)).fetchall()
-    total = 0
-    for (group_id,) in groups:
-        for _ in range(REMOVALS):
-            removed = await _number(
-                connection, "SELECT removed FROM robotgroups.enforce_retention(%s, %s, 0)", group_id, BATCH
+class Unattended:
+    """Tends, as the owner, groups of which no robot lives; it remembers how far it has looked at each."""
+
+    def __init__(self) -> None:
+        self._after: dict[int, int] = {}
+
+    async def tend(self, connection: Connection) -> int:
+        """One round for all of them; how many rows went."""
+        groups = [group_id for (group_id,) in await (await connection.execute(_UNATTENDED)).fetchall()]
+        self._after = {group_id: after for group_id, after in self._after.items() if group_id in groups}
+        return sum([await self._tend(connection, group_id) for group_id in groups])
+
+    async def _tend(self, connection: Connection, group_id: int) -> int:
+        async def step(after: int) -> Retained:
+            cursor = await connection.execute(
+                "SELECT removed, next_after FROM robotgroups.enforce_retention(%s, %s, %s::bigint)",
+                (group_id, BATCH, after),
             )
-            total += removed
-            if removed < BATCH:
-                break
+            return Retained(*await _only(cursor))
+
+        kept = await keep(step, self._after.get(group_id, 0))
+        self._after[group_id] = kept.after
         await connection.execute("SELECT robotgroups.prune(%s)", (group_id,))
+        total = kept.removed
         for _ in range(SWEEPS):
-            swept = await _number(connection, "SELECT robotgroups.sweep(%s, %s)", group_id, SWEEP)
+            (swept,) = await _only(await connection.execute("SELECT robotgroups.sweep(%s, %s)", (group_id, SWEEP)))
             total += swept
             if swept < SWEEP:
                 break
-    return total
+        return total
 
 
-async def _number(connection: Connection, sql: str, *arguments: int) -> int:
-    row = await (await connection.execute(sql.encode(), arguments)).fetchone()
+async def _only(cursor: Cursor) -> tuple[Any, ...]:
+    row = await cursor.fetchone()
     assert row is not None
-    return int(row[0])
+    return row
 
 
 class Tending:

@@ -19,21 +19,15 @@ from robotgroups import indexing
 from robotgroups.cancelling import cancelled
 from robotgroups.connection import Connection, checked_dsn, our_errors, refuse_pooler
 from robotgroups.errors import MemoryUnavailableError, RobotGroupsError
+from robotgroups.intruders import end_holders
 from robotgroups.pool import Pool
-from robotgroups.tending import tend_unattended
+from robotgroups.tending import Unattended
 
 FIRST_S, EVERY_S = 2.0, 30.0
 # Rows of one statement and statements of one round: nobody waits long for a lock, and no step keeps others waiting.
 ROWS, STATEMENTS = 1000, 200
 # Any constant: what matters is that all of us take the same one.
 LOCK = 5247_0002
-# Anybody may take an advisory lock; whoever is no owner has no business with this one (S1).
-_END_OTHERS = """
-SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
-    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND NOT pg_has_role(a.usesysid, (SELECT nspowner FROM pg_namespace WHERE nspname = 'robotgroups'), 'MEMBER')
-"""
 
 logger = logging.getLogger(__name__)
 
@@ -81,18 +75,22 @@ async def _finish_models(connection: Connection) -> int:
     return finished
 
 
-# In this order: an index goes before its rows do, and stands before its model takes over; what takes longest is last.
-STEPS: tuple[Step, ...] = (
-    Step("tend", tend_unattended),
-    Step("drop_indexes", indexing.drop_indexes),
-    repeated("prune_models", "SELECT robotgroups.prune_models(%s)"),
-    Step("build_indexes", indexing.build_indexes),
-    Step("finish_models", _finish_models),
-)
+def all_steps() -> tuple[Step, ...]:
+    """The steps of a round, to be used for the next ones too: they remember how far they have come.
+
+    In this order: an index goes before its rows do, and stands before its model takes over; what takes longest is last.
+    """
+    return (
+        Step("tend", Unattended().tend),
+        Step("drop_indexes", indexing.drop_indexes),
+        repeated("prune_models", "SELECT robotgroups.prune_models(%s)"),
+        Step("build_indexes", indexing.build_indexes),
+        Step("finish_models", _finish_models),
+    )
 
 
-async def run_once(store: Pool, steps: Sequence[Step] = STEPS) -> Report | None:
-    """One round on a connection of its own; None when another process is at it.
+async def run_once(store: Pool, steps: Sequence[Step] | None = None) -> Report | None:
+    """One round on a connection of its own, of all steps anew or of these; None when another process is at it.
 
     A step that fails does not keep the others from being done; the report tells why.
 
@@ -108,10 +106,10 @@ async def run_once(store: Pool, steps: Sequence[Step] = STEPS) -> Report | None:
             await refuse_pooler(connection)
             row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK,))).fetchone()
             if row is None or not row[0]:
-                await connection.execute(_END_OTHERS, (LOCK,))
+                await end_holders(connection, LOCK)
                 return None
             await connection.execute("SET statement_timeout = 0")  # an index takes minutes
-            return await _round(connection, steps)
+            return await _round(connection, all_steps() if steps is None else steps)
 
 
 async def _round(connection: Connection, steps: Sequence[Step]) -> Report:
@@ -133,9 +131,9 @@ async def _round(connection: Connection, steps: Sequence[Step]) -> Report:
 class Upkeep:
     """A round every half minute, between ``start`` and ``stop``."""
 
-    def __init__(self, store: Pool, steps: Sequence[Step] = STEPS) -> None:
+    def __init__(self, store: Pool) -> None:
         self._store = store
-        self._steps = steps
+        self._steps = all_steps()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

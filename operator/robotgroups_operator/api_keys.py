@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from robotgroups.endpoint import check_api_key
+from robotgroups.endpoint import OPENAI_URL, check_api_key
 from robotgroups.errors import ArgumentError
 from robotgroups_operator.api import ApiError, KubernetesApi
 from robotgroups_operator.names import Kind
 from robotgroups_operator.observation import Problem
-from robotgroups_operator.spec import Memory, SecretKey
+from robotgroups_operator.spec import Embedding, Extraction, Memory, SecretKey
 
 KEY_MISSING = "ApiKeyMissing"
 FILE = "api-key"
@@ -25,6 +25,8 @@ class ApiKey:
     model: str
     """What needs it: embedding or extraction."""
     reference: SecretKey
+    base_url: str
+    """The endpoint that it is for."""
 
     @property
     def field(self) -> str:
@@ -35,6 +37,11 @@ class ApiKey:
     def variable(self) -> str:
         """The environment variable that tells robots the file."""
         return f"ROBOTGROUPS_{self.model.upper()}_API_KEY_FILE"
+
+    @property
+    def place_variable(self) -> str:
+        """The environment variable that tells robots which endpoint it is for: they send it to no other."""
+        return f"ROBOTGROUPS_{self.model.upper()}_API_KEY_FOR"
 
     @property
     def volume(self) -> str:
@@ -49,11 +56,12 @@ class ApiKey:
 
 def api_keys(memory: Memory) -> tuple[ApiKey, ...]:
     """The keys that a group's models need."""
-    references = (
-        ("embedding", memory.embedding.api_key_secret_ref),
-        ("extraction", memory.extraction.api_key_secret_ref),
+    models: dict[str, Embedding | Extraction] = {"embedding": memory.embedding, "extraction": memory.extraction}
+    return tuple(
+        ApiKey(name, model.api_key_secret_ref, model.base_url or OPENAI_URL)
+        for name, model in models.items()
+        if model.api_key_secret_ref is not None
     )
-    return tuple(ApiKey(model, reference) for model, reference in references if reference is not None)
 
 
 def key_problem(key: ApiKey, secret: Mapping[str, Any] | None, namespace: str) -> Problem | None:

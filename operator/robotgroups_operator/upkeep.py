@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from robotgroups.errors import MemoryUnavailableError, RobotGroupsError
-from robotgroups.upkeep import Report, run_once
+from robotgroups.upkeep import Report, all_steps, run_once
 from robotgroups_operator.database import Database
 from robotgroups_operator.metrics import UPKEEP_DONE, UPKEEP_FAILED, UPKEEP_ROUNDS, UPKEEP_SECONDS
 
@@ -18,6 +18,7 @@ class DatabaseUpkeep:
     def __init__(self, database: Database, seconds: float) -> None:
         self._database = database
         self._seconds = seconds
+        self._steps = all_steps()
 
     async def run(self) -> None:
         """Runs until it is cancelled; a round that is broken off then is gone on with by the next one."""
@@ -28,7 +29,7 @@ class DatabaseUpkeep:
     async def _round(self) -> str:
         try:
             with UPKEEP_SECONDS.time():
-                report = await run_once(self._database.store)
+                report = await run_once(self._database.store, self._steps)
         except MemoryUnavailableError as error:
             log.debug("no upkeep while Postgres is away", error=str(error))
             return "unavailable"

@@ -79,11 +79,13 @@ class RobotSettings(BaseSettings):
     dsn_file: Path = Path("/var/run/secrets/robotgroups/dsn")
     token: SecretStr | None = None
     token_file: Path = Path("/var/run/secrets/robotgroups/token")
-    # The keys of the group's models; not set: their endpoints ask for none.
+    # The keys of the group's models; not set: their endpoints ask for none. For: the base URLs that they are for.
     embedding_api_key: SecretStr | None = None
     embedding_api_key_file: Path | None = None
+    embedding_api_key_for: str | None = None
     extraction_api_key: SecretStr | None = None
     extraction_api_key_file: Path | None = None
+    extraction_api_key_for: str | None = None
     _told: list[Callable[[str], None]] = PrivateAttr(default_factory=list)
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
@@ -149,6 +151,8 @@ class RobotSettings(BaseSettings):
         return ApiKeys(
             partial(self._key, EMBEDDING_VARIABLE, self.embedding_api_key, self.embedding_api_key_file),
             partial(self._key, EXTRACTION_VARIABLE, self.extraction_api_key, self.extraction_api_key_file),
+            self.embedding_api_key_for,
+            self.extraction_api_key_for,
         )
 
     def _key(self, variable: str, value: SecretStr | None, file: Path | None) -> str | None:

@@ -39,6 +39,7 @@ class Fault(StrEnum):
     RATE_LIMITED = "rate_limited"
     QUOTA = "quota"
     SERVER_ERROR = "server_error"
+    UNSTORABLE = "unstorable"
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     REFUSED = "refused"
@@ -65,6 +66,7 @@ _STATUSES: dict[Fault, tuple[int, dict[str, str]]] = {
     Fault.RATE_LIMITED: (429, {"message": "Rate limit reached", "code": "rate_limit_exceeded"}),
     Fault.QUOTA: (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}),
     Fault.SERVER_ERROR: (500, {"message": "The server had an error"}),
+    Fault.UNSTORABLE: (500, {"message": "\0 and \ud83d"}),
     Fault.UNAUTHORIZED: (401, {"message": "Incorrect API key provided", "code": "invalid_api_key"}),
     Fault.NOT_FOUND: (404, {"message": "The model does not exist", "code": "model_not_found"}),
     Fault.REFUSED: (400, {"message": "Invalid value for 'input'"}),
@@ -100,10 +102,10 @@ class RefusalError(Exception):
 class FakeLlm:
     """The endpoint. Its attributes may be changed while it runs.
 
-    `poison` is a word that is refused (400) wherever it comes; `max_batch` more texts than which are; `max_words` makes
-    a longer text too long; `key` is the one it asks for; `knows_base64` False makes it send lists of numbers;
-    `refuses` are fields of a chat's request that it does not take (`temperature`, `json_schema`, `json_object`);
-    `says` are the chat's next answers instead of its own.
+    `poison` is a word that is refused (400) wherever it comes, `breaks` one that it fails at (500); `max_batch` more
+    texts than which are refused; `max_words` makes a longer text too long; `key` is the one it asks for; `knows_base64`
+    False makes it send lists of numbers; `refuses` are fields of a chat's request that it does not take
+    (`temperature`, `json_schema`, `json_object`); `says` are the chat's next answers instead of its own.
     """
 
     dimensions: int = 384
@@ -113,6 +115,7 @@ class FakeLlm:
     takes_dimensions: Dimensions = Dimensions.SHORTEN
     knows_base64: bool = True
     poison: str | None = None
+    breaks: str | None = None
     max_batch: int | None = None
     max_words: int | None = None
     refuses: set[str] = field(default_factory=set)
@@ -218,6 +221,8 @@ class FakeLlm:
         for text in texts:
             if self.poison is not None and self.poison in text:
                 raise RefusalError(400, message="input is invalid")
+            if self.breaks is not None and self.breaks in text:
+                raise RefusalError(500, message="unsupported value: NaN")
             if self.max_words is not None and len(WORD.findall(text)) > self.max_words:
                 raise RefusalError(400, message=f"maximum context length is {self.max_words} tokens")
 

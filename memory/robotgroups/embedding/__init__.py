@@ -4,10 +4,11 @@ Nothing heavy is imported until the local model is used.
 """
 
 from robotgroups.embedding.config import EmbeddingConfig, EmbeddingProvider, embedding_config
-from robotgroups.embedding.embedder import Embedder, Result, make_embedder
+from robotgroups.embedding.embedder import PROBE, Embedder, Result, make_embedder
 from robotgroups.embedding.query_cache import QueryCache
 
 __all__ = [
+    "PROBE",
     "Embedder",
     "EmbeddingConfig",
     "EmbeddingProvider",

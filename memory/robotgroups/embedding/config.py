@@ -31,9 +31,9 @@ class EmbeddingProvider(StrEnum):
 class EmbeddingConfig:
     """How texts are embedded. ``embedding_config`` makes one from plain values and fills in what a provider implies.
 
-    ``batch_size`` is how many texts one request may carry, ``timeout_s`` how long one may take. Of a text only the
-    first ``max_input_tokens`` (of cl100k_base; 0: all) are sent: 8191 is the limit of OpenAI's models. The local model
-    reads 256 tokens of its own, whatever this says.
+    ``batch_size`` is how many texts one request may carry (in the background a robot takes 256 at a time at most),
+    ``timeout_s`` how long one may take. Of a text only the first ``max_input_tokens`` (of cl100k_base; 0: all) are
+    sent: 8191 is the limit of OpenAI's models. The local model reads 256 tokens of its own, whatever this says.
 
     Raises:
         ArgumentError: it names the field, what is wrong and what to write.

@@ -8,6 +8,9 @@ from typing import Protocol
 from robotgroups.embedding.config import EmbeddingConfig, EmbeddingProvider
 from robotgroups.errors import EmbeddingInputError, ModelFailure
 
+# A text that every model takes: when that fails as well, it is not the text.
+PROBE = "probe"
+
 Vector = list[float]
 Result = Vector | EmbeddingInputError
 

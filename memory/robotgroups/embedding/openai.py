@@ -22,15 +22,13 @@ from typing import Any
 from robotgroups import tokens
 from robotgroups.embedding.batches import in_order
 from robotgroups.embedding.config import EmbeddingConfig
-from robotgroups.embedding.embedder import Result, Vector, all_vectors, unusable
+from robotgroups.embedding.embedder import PROBE, Result, Vector, all_vectors, unusable
 from robotgroups.endpoint import Endpoint
 from robotgroups.errors import EmbeddingConfigError, EmbeddingInputError, ModelFailure
 from robotgroups.refusals import EMBEDDING, MalformedAnswerError, Refusal, Remedy
 
 # OpenAI takes 300,000 tokens in one request; other tokenizers count differently.
 MAX_REQUEST_TOKENS = 200_000
-# A text that every model takes: when it is refused as well, it is not the text.
-_PROBE = "probe"
 
 
 class OpenAIEmbedder:
@@ -95,7 +93,7 @@ class OpenAIEmbedder:
         """The error of one text, if it is the text's; when the endpoint refuses any text, it is the configuration's."""
         if error.reason is ModelFailure.REFUSED:
             try:
-                await self._request([_PROBE])
+                await self._request([PROBE])
             except EmbeddingInputError:
                 raise EmbeddingConfigError(f"{error}. It refuses every text", error.reason) from error
         return error

@@ -172,6 +172,14 @@ def _key_volume(key: ApiKey) -> Manifest:
     }
 
 
+def _key_variables(key: ApiKey) -> tuple[Manifest, ...]:
+    """Where a key is, and which endpoint it is for: with another one the pods are made anew, and none has both."""
+    return (
+        {"name": key.variable, "value": f"{key.directory}/{FILE}"},
+        {"name": key.place_variable, "value": key.base_url},
+    )
+
+
 def _environment(group: Group, robot: Robot, template: Template) -> list[Manifest]:
     identity, defaults = group.identity, group.defaults
     fixed: tuple[Manifest, ...] = (
@@ -183,7 +191,7 @@ def _environment(group: Group, robot: Robot, template: Template) -> list[Manifes
         {"name": "ROBOTGROUPS_PORT", "value": str(PORT)},
         {"name": "ROBOTGROUPS_DSN_FILE", "value": f"{SECRETS_PATH}/dsn"},
         {"name": "ROBOTGROUPS_TOKEN_FILE", "value": f"{SECRETS_PATH}/token"},
-        *({"name": key.variable, "value": f"{key.directory}/{FILE}"} for key in api_keys(group.spec.memory)),
+        *(variable for key in api_keys(group.spec.memory) for variable in _key_variables(key)),
     )
     changeable: tuple[Manifest, ...] = (
         {"name": "ROBOTGROUPS_LOG_LEVEL", "value": defaults.log_level},

@@ -105,6 +105,38 @@ async def test_recall_changes_over_when_everything_is_embedded_and_not_before(gr
     assert await group.sql("SELECT DISTINCT model_id FROM robotgroups.embeddings") == [(target,)]
 
 
+async def test_a_robot_that_restarts_with_the_next_models_key_sends_it_nowhere_else_and_recalls(
+    group: Group, fake: FakeLlm, other: FakeLlm
+) -> None:
+    robot, ids = await embedded(group)
+    former = (await group.space())["serving"]
+    await robot.stop()
+    group.key_file.write_text(OTHER_KEY)
+    await group.declare(embedding=group.embedding("other", 16, base_url=other.base_url))
+    await group.sql("UPDATE robotgroups.jobs SET not_before = now() + interval '1 hour' WHERE memory_id <> %s", ids[0])
+    robot = await group.host("a")
+    await group.remember("snow melts")
+
+    async def half_done() -> bool:
+        return await group.store.unembedded(group.id, (await group.space())["target"]) == 2
+
+    await until(half_done, "the next model has embedded two of four")
+    # the former one asks for a key that is not here any more: what the next one knows is found, the rest by its words
+    found = await robot.recall("boiling water", strategy="vector")
+    assert [m.content for m in found] == ["water boils", "snow melts"]
+    assert found.unembedded == 2
+    found = await robot.recall("iron", strategy="hybrid")
+    assert "iron rusts" in [m.content for m in found]
+    assert found.unembedded == 2
+    assert (await group.space())["serving"] == former
+    await group.sql("UPDATE robotgroups.jobs SET not_before = now()")
+    await backfilled(group)
+    assert await round_of_upkeep(group) == {"finish_models": 1}
+    assert await finds(robot, "rusty iron") == "iron rusts"
+    assert {seen.authorization for seen in fake.requests} == {f"Bearer {API_KEY}", None}
+    assert {seen.authorization for seen in other.requests} == {f"Bearer {OTHER_KEY}"}
+
+
 async def test_new_memories_come_before_the_backfill(group: Group) -> None:
     await group.remember(*CONTENTS)
     await group.declare(embedding=group.embedding())
@@ -166,6 +198,77 @@ async def test_a_memory_that_the_model_refuses_does_not_hold_the_change_up(group
     await group.sql("UPDATE robotgroups.jobs SET not_before = now()")
     await group.all_embedded()
     assert set(await group.vectors()) == set(ids)
+
+
+async def test_a_memory_at_which_the_model_fails_does_not_hold_the_change_up(group: Group, fake: FakeLlm) -> None:
+    _, ids = await embedded(group)
+    fake.breaks = "rusts"
+    await group.declare(embedding=group.embedding("other", 16))
+
+    async def changed() -> bool:
+        await upkeep.run_once(group.store)
+        space = await group.space()
+        return bool(space["serving"] == space["target"])
+
+    await until(changed, "the other model serves", 120)
+    assert set(await group.vectors()) == {ids[0], ids[2]}
+    assert (await group.status()).unembedded == 1
+
+
+async def test_a_model_that_has_embedded_nothing_gives_way_at_once(group: Group, fake: FakeLlm) -> None:
+    fake.fail(Fault.NOT_FOUND)
+    await group.declare(embedding=group.embedding("mistyped", 16))
+    ids = await group.remember(*CONTENTS)
+    mistyped = (await group.space())["serving"]
+    robot = await group.host("a")
+
+    async def told() -> bool:
+        return (await group.status()).job_error is not None
+
+    await until(told, "the model is not found")
+    fake.recover()
+    await group.declare(embedding=group.embedding())
+    space = await group.space()
+    assert space["serving"] == space["target"] != mistyped
+    assert (await group.status()).unembedded == len(ids)
+    await group.all_embedded()
+    assert await finds(robot, "boiling water") == "water boils"
+    # whoever still compares with the former one is not cut off from it
+    assert await round_of_upkeep(group) == {}
+    await a_minute_later(group)
+    await round_of_upkeep(group)
+    assert await group.sql("SELECT id FROM robotgroups.embedding_models") == [(space["target"],)]
+
+
+async def test_what_the_serving_model_lacks_is_told_during_a_change(group: Group) -> None:
+    await group.declare(embedding=group.embedding())
+    a = await group.present("a")
+    await group.remember(*CONTENTS)
+    (job,) = await group.claim(a, limit=1)
+    assert job.model is not None
+    assert await group.store.finish_embeddings(group.id, job.model, a, [(job, [1.0] * 32)]) == 1
+    await group.sql("UPDATE robotgroups.jobs SET kind = 'backfill'")  # as if the model had been chosen after them
+    assert await group.store.unembedded(group.id) == 2
+    # the second model has yet to embed all of them; the first one, which serves, never gets two of them
+    await group.declare(embedding=group.embedding("other", 16))
+    assert ((await group.status()).unembedded, (await group.status()).backfill) == (2, 3)
+    await group.declare(embedding=group.embedding("third", 16))
+    assert await group.store.unembedded(group.id) == 2
+    target = (await group.space())["target"]
+    assert await group.store.unembedded(group.id, target) == 3
+    # without a provider nothing is to be known; what comes meanwhile is not embedded by anything
+    await group.declare(embedding={"provider": "none"})
+    assert await group.store.unembedded(group.id) == 0
+    await group.remember("snow melts")
+    await group.declare(embedding=group.embedding("fourth", 16))
+    assert await group.store.unembedded(group.id) == 3
+    await group.declare(embedding=group.embedding())
+    assert await group.store.unembedded(group.id) == 3
+    await group.declare(embedding=group.embedding("fourth", 16))
+    await group.host("b")
+    await backfilled(group)
+    assert await round_of_upkeep(group) == {"finish_models": 1}
+    assert await group.store.unembedded(group.id) == 0
 
 
 async def test_what_is_missing_for_no_reason_is_found_before_the_change(group: Group) -> None:

@@ -364,3 +364,68 @@ async def test_only_the_beginning_of_a_long_text_is_read(group: Group) -> None:
     a = await group.present("a")
     (job,) = await group.store.claim_jobs(group.id, a, [JobKind.EMBED], 1, max_characters=12)
     assert job.content == "012345678901"
+
+
+async def test_a_text_at_which_the_endpoint_fails_is_found_and_spares_the_others(group: Group, fake: FakeLlm) -> None:
+    fake.breaks = "poison"
+    await group.declare(embedding=group.embedding())
+    good, bad, other, worse = await group.remember("water boils", "a poison", "iron rusts", "more poison")
+    await group.host("a")
+
+    async def found() -> bool:
+        return [(m, attempts >= 3) for m, _, attempts, _, _, refused in await group.jobs() if refused] == [
+            (bad, True),
+            (worse, True),
+        ]
+
+    await until(found, "both were tried three times", 120)
+
+    async def others() -> bool:
+        return set(await group.vectors()) == {good, other}
+
+    await until(others, "the others are embedded")
+    error = (await group.status()).job_error
+    assert error is not None
+    assert error.endswith("answered 500 (unsupported value: NaN). It has answered for another text just before")
+    fake.breaks = None  # it is tried again and again
+    await group.sql("UPDATE robotgroups.jobs SET not_before = now()")
+    await group.all_embedded()
+    assert set(await group.vectors()) == {good, bad, other, worse}
+
+
+async def test_while_the_endpoint_is_away_no_text_is_blamed(group: Group, fake: FakeLlm) -> None:
+    await group.declare(embedding=group.embedding())
+    (memory,) = await group.remember("water boils")
+    await group.sql("UPDATE robotgroups.jobs SET attempts = 7")
+    fake.fail(Fault.SERVER_ERROR)
+    await group.host("a")
+
+    async def failed() -> bool:
+        return (await group.status()).job_error is not None
+
+    await until(failed, "the failure is noted")
+    assert [(m, attempts, refused) for m, _, attempts, _, _, refused in await group.jobs()] == [(memory, 8, False)]
+    assert {text for request in fake.asked() for text in request.texts} == {"probe"}
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(10, 10), (200, 200), (2048, 256)])
+async def test_a_robot_takes_as_many_at_a_time_as_a_request_may_carry_within_bounds(
+    group: Group, fake: FakeLlm, batch_size: int, most: int
+) -> None:
+    await group.declare(embedding=group.embedding(batch_size=batch_size))
+    await group.remember(*(f"memory {n}" for n in range(300)))
+    await group.host("a")
+    await group.all_embedded()
+    assert max(len(request.texts) for request in fake.asked()) == most
+
+
+async def test_an_error_that_postgres_cannot_store_as_it_came_is_noted(group: Group, fake: FakeLlm) -> None:
+    await group.declare(embedding=group.embedding())
+    await group.remember("water boils")
+    fake.fail(Fault.UNSTORABLE)
+    await group.host("a")
+
+    async def told() -> str | None:
+        return (await group.status()).job_error
+
+    assert "answered 500 (\ufffd and \ufffd)" in await until(told, "the failure is noted")

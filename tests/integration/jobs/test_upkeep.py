@@ -11,7 +11,7 @@ from jobs_group import DIMENSIONS, Group
 from pgvector import HalfVector, Vector
 from robot_process import until
 
-from robotgroups import indexing, upkeep
+from robotgroups import indexing, tending, upkeep
 from robotgroups.errors import ArgumentError
 
 ENOUGH = 50
@@ -235,3 +235,50 @@ async def test_what_is_kept_no_longer_goes_and_so_does_the_feed(group: Group) ->
     assert await round_of(group) == {"tend": 6}
     assert [m for (m,) in await group.sql("SELECT id FROM robotgroups.memories")] == [kept]
     assert await round_of(group) == {}
+
+
+async def aged(group: Group) -> list[int]:
+    """The last of 5,000 memories, remembered a day ago; the group keeps what was remembered within the hour."""
+    await group.sql(
+        "INSERT INTO robotgroups.memories (space_id, group_id, content, content_hash, originator, tokens, "
+        "remembered_at) SELECT g.space_id, g.id, 'memory', uuid_send(gen_random_uuid()), 'a', 2, "
+        "now() - CASE WHEN n > 4990 THEN interval '1 day' ELSE interval '0' END "
+        "FROM robotgroups.groups g, generate_series(1, 5000) n WHERE g.id = %s ORDER BY n",
+        group.id,
+    )
+    await group.sql("UPDATE robotgroups.groups SET expire_after_s = 3600 WHERE id = %s", group.id)
+    return await old(group)
+
+
+async def old(group: Group) -> list[int]:
+    """What is too old."""
+    rows = await group.sql("SELECT id FROM robotgroups.memories WHERE remembered_at < now() - interval '1 hour'")
+    return [number for (number,) in rows]
+
+
+async def test_one_round_finds_what_is_too_old_behind_thousands_that_are_not(group: Group) -> None:
+    assert len(await aged(group)) == 10
+    assert await round_of(group) == {"tend": 10}
+    assert await old(group) == []
+    assert await group.sql("SELECT count(*) FROM robotgroups.memories") == [(4990,)]
+
+
+async def test_so_does_a_robots_round(group: Group) -> None:
+    assert len(await aged(group)) == 10
+    done = await tending.tend(group.store, group.id)
+    assert (done.removed, done.after, done.more) == (10, 0, False)
+    assert await old(group) == []
+
+
+async def test_what_one_round_has_no_time_for_the_next_one_goes_on_with(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "LOOKING_S", 0.0)  # one step of 2,000 memories
+    await aged(group)
+    steps = upkeep.all_steps()
+    done = []
+    for _ in range(3):
+        report = await upkeep.run_once(group.store, steps)
+        assert report is not None
+        done.append(report.done["tend"])
+    assert done == [0, 0, 10]

@@ -13,6 +13,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (EMBEDDING_VARIABLE, EXTRACTION_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(f"{variable}_FILE", raising=False)
+        monkeypatch.delenv(f"{variable}_FOR", raising=False)
 
 
 def test_what_is_given_counts_and_the_environment_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +24,17 @@ def test_what_is_given_counts_and_the_environment_otherwise(monkeypatch: pytest.
     monkeypatch.setenv(EXTRACTION_VARIABLE, "changed")
     assert keys.extraction() == "changed"
     assert ApiKeys.of("").embedding() == ""  # none, whatever the environment has
+
+
+def test_what_a_key_is_for_comes_from_where_the_key_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{EMBEDDING_VARIABLE}_FOR", "https://models.example/v1")
+    monkeypatch.setenv(f"{EXTRACTION_VARIABLE}_FOR", "")
+    keys = ApiKeys.of()
+    assert (keys.embedding_for, keys.extraction_for) == ("https://models.example/v1", None)
+    keys = ApiKeys.of("given", "given", embedding_for="https://api.openai.com/v1")
+    assert (keys.embedding_for, keys.extraction_for) == ("https://api.openai.com/v1", None)
+    # of a key of the environment what is said beside the settings says nothing
+    assert ApiKeys.of(embedding_for="https://api.openai.com/v1").embedding_for == "https://models.example/v1"
 
 
 def test_a_file_is_read_each_time(tmp_path: Path) -> None:

@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robotgroups.background import trouble_of
-from robotgroups.chores import OTHERS_S, POLL_S, Plan, Standing, Trouble, batch, failed, finished, plan
+from robotgroups.chores import (
+    OTHERS_S,
+    POLL_S,
+    Plan,
+    Standing,
+    Trouble,
+    batch,
+    blamed,
+    failed,
+    finished,
+    plan,
+    suspect,
+)
 from robotgroups.errors import (
     ArgumentError,
     EmbeddingConfigError,
@@ -124,3 +136,21 @@ def test_a_text_that_spoils_its_batch_is_soon_alone() -> None:
 )
 def test_what_kind_of_trouble_an_error_is(error: Exception, trouble: Trouble) -> None:
     assert trouble_of(error) is trouble
+
+
+@pytest.mark.parametrize(
+    ("jobs", "attempts", "suspected"), [(1, 2, False), (1, 3, True), (1, 9, True), (2, 9, False), (64, 1, False)]
+)
+def test_a_text_is_suspected_when_it_is_alone_and_has_failed_before(jobs: int, attempts: int, suspected: bool) -> None:
+    assert suspect(jobs, attempts) is suspected
+
+
+@pytest.mark.parametrize("reason", ModelFailure)
+def test_a_suspect_is_blamed_for_what_one_text_can_bring_on(reason: ModelFailure) -> None:
+    of_text = {
+        ModelFailure.SERVER_ERROR,
+        ModelFailure.MALFORMED_ANSWER,
+        ModelFailure.TIMEOUT,
+        ModelFailure.UNREACHABLE,
+    }
+    assert blamed(reason) is (reason in of_text)

@@ -142,9 +142,62 @@ async def test_a_former_model_at_another_place_keeps_its_key(settings: Settings,
             await embedder.embed(["water"])
     # at the same place it is the same account: the new key is for both
     settings.use(former, settings.model(5))
+    settings.embedding_key = "sk-third"
     await settings.models.look()
     with pytest.raises(EmbeddingConfigError, match="answered 401"):
         await settings.models.embed_query("a third query")
+
+
+async def test_without_the_key_of_a_former_model_elsewhere_the_next_one_is_asked(
+    settings: Settings, fake: FakeLlm
+) -> None:
+    with FakeLlm(dimensions=8, key="sk-elsewhere") as other:
+        former, target = settings.model(3), settings.model(4, base_url=other.base_url)
+        settings.use(former, target)
+        settings.embedding_key = "sk-elsewhere"
+        for query in ("water", "iron"):
+            model, vector = await settings.models.embed_query(query)
+            assert model == 4
+            assert vector == pytest.approx(embedding(query, 8), abs=1e-6)
+        # it was asked once, without any key
+        assert [seen.authorization for seen in fake.requests] == [None]
+        with pytest.raises(RetiredModelError, match="does not use model 3"):
+            async with settings.models.embedder(3):
+                pass
+        # what the next one answers is what is told
+        other.key = "sk-another"
+        with pytest.raises(EmbeddingConfigError, match=f"{other.base_url} .* answered 401 .*: check the API key$"):
+            await settings.models.embed_query("wood")
+        # the settings are put back, and the key is
+        settings.use(former)
+        settings.embedding_key = KEY
+        await settings.models.look()
+        assert (await settings.models.embed_query("wood"))[0] == 3
+    assert {seen.authorization for seen in other.requests} == {"Bearer sk-elsewhere"}
+    assert {seen.authorization for seen in fake.requests} == {None, f"Bearer {KEY}"}
+
+
+async def test_a_former_model_that_asks_for_no_key_serves_on(settings: Settings, fake: FakeLlm) -> None:
+    fake.key = None
+    with FakeLlm(dimensions=8, key="sk-elsewhere") as other:
+        settings.use(settings.model(3), settings.model(4, base_url=other.base_url))
+        settings.embedding_key = "sk-elsewhere"
+        assert (await settings.models.embed_query("water"))[0] == 3
+    assert [seen.authorization for seen in fake.requests] == [None]
+
+
+async def test_the_same_key_is_not_sent_to_another_endpoint_that_the_settings_name_later(settings: Settings) -> None:
+    settings.use(settings.model(3))
+    await settings.models.look()
+    with FakeLlm(dimensions=8, key="sk-elsewhere") as other:
+        settings.use(settings.model(4, base_url=other.base_url))
+        await settings.models.look()
+        with pytest.raises(EmbeddingConfigError, match="has a key for another endpoint, and sends it nowhere else"):
+            await settings.models.embed_query("water")
+        assert {seen.authorization for seen in other.requests} == {None}
+        settings.embedding_key = "sk-elsewhere"
+        assert (await settings.models.look())[1]
+        assert (await settings.models.embed_query("water"))[0] == 4
 
 
 async def test_a_key_that_cannot_be_read_is_told_to_who_needs_it(settings: Settings) -> None:

@@ -8,7 +8,7 @@ import pytest
 from robotgroups_operator.api_keys import ApiKey, api_keys, key_problem
 from robotgroups_operator.spec import SecretKey, parse_spec
 
-KEY = ApiKey("embedding", SecretKey("openai", "api-key"))
+KEY = ApiKey("embedding", SecretKey("openai", "api-key"), "https://api.openai.com/v1")
 
 
 def secret(**values: bytes) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def test_names_the_keys_that_models_need() -> None:
             }
         }
     ).memory
-    assert api_keys(memory) == (KEY, ApiKey("extraction", SecretKey("openai", "api-key")))
+    assert api_keys(memory) == (KEY, ApiKey("extraction", SecretKey("openai", "api-key"), "https://api.openai.com/v1"))
     assert api_keys(parse_spec({}).memory) == ()
 
 

@@ -122,11 +122,15 @@ def test_the_keys_of_models_come_from_the_environment_or_from_files_read_anew(
 ) -> None:
     keys = settings.load().api_keys()
     assert (keys.embedding(), keys.extraction()) == (None, None)
+    assert (keys.embedding_for, keys.extraction_for) == (None, None)
     file = tmp_path / "key"
+    environment.setenv("ROBOTGROUPS_EMBEDDING_API_KEY_FOR", "https://models.example/v1")
+    environment.setenv("ROBOTGROUPS_EXTRACTION_API_KEY_FOR", "https://api.openai.com/v1")
     environment.setenv("ROBOTGROUPS_EMBEDDING_API_KEY_FILE", str(file))
     environment.setenv("ROBOTGROUPS_EXTRACTION_API_KEY", "correct-horse")
     loaded = settings.load()
     keys = loaded.api_keys()
+    assert (keys.embedding_for, keys.extraction_for) == ("https://models.example/v1", "https://api.openai.com/v1")
     # a robot starts without it: its memory is there all the same
     with pytest.raises(ArgumentError, match=f"^ROBOTGROUPS_EMBEDDING_API_KEY_FILE: {file}: No such file or directory"):
         keys.embedding()

@@ -144,6 +144,11 @@ class ScopedMember:
         await self.get(memory_id)
         return await self._member.history(memory_id, limit=limit)
 
+    async def propositions(self, memory_id: int) -> list[str]:
+        """What a language model made of a memory of the scope."""
+        await self.get(memory_id)
+        return await self._member.propositions(memory_id)
+
     async def forget(self, memory_id: int) -> Revised:
         """Hide a memory of the scope."""
         await self.get(memory_id)

@@ -132,6 +132,7 @@ async def test_ids_of_others_do_not_exist(case: Case) -> None:
         for method, where, body in (
             ("GET", path, None),
             ("GET", f"{path}/history", None),
+            ("GET", f"{path}/propositions", None),
             ("PATCH", path, {"content": "ann was here", "tags": ["ann"]}),
             ("PATCH", path, {"expires_at": None}),
             ("DELETE", path, None),
@@ -253,6 +254,7 @@ async def test_ones_own_memories_are_ones_own(case: Case) -> None:
     ann, path = case.ann, f"/v1/memories/{case.of_ann}"
     assert (await ann.patch(path, json={"content": "ann's other secret"})).json()["version"] == 2
     assert len((await ann.get(f"{path}/history")).json()["versions"]) == 2
+    assert (await ann.get(f"{path}/propositions")).json() == {"propositions": []}
     assert (await ann.post("/v1/working-memory/pins", json={"ids": [case.of_ann]})).json() == {"changed": 1}
     unpin = await ann.request("DELETE", "/v1/working-memory/pins", json={"ids": [case.of_ann]})
     assert unpin.json() == {"changed": 1}

@@ -31,6 +31,7 @@ ALLOWED = {
     ("PATCH", "/v1/memories/{id}"),
     ("DELETE", "/v1/memories/{id}"),
     ("GET", "/v1/memories/{id}/history"),
+    ("GET", "/v1/memories/{id}/propositions"),
     ("POST", "/v1/memories/{id}/restore"),
     ("GET", "/v1/status"),
 }

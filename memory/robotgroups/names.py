@@ -12,6 +12,9 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 def check_names(group: str, active: Sequence[str], passive: Sequence[str]) -> None:
     """Check the names of a group and of robots that are to join it. ArgumentError, which names the one."""
+    for what, names in (("active", active), ("passive", passive)):
+        if isinstance(names, str):
+            raise ArgumentError(f"{what} must be a list of names, not the text {names!r}")
     seen: set[str] = set()
     for what, name in [("name", group), *(("active", n) for n in active), *(("passive", n) for n in passive)]:
         if not _NAME.fullmatch(name):

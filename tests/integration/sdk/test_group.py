@@ -318,6 +318,8 @@ def test_many_threads_may_write_at_once(group: RobotGroup) -> None:
         ({"active": ["a_b"]}, "active 'a_b' must be a DNS label"),
         ({"active": ["a", "a"]}, "robot 'a' is named twice"),
         ({"active": ["a"], "passive": ["a"]}, "robot 'a' is named twice"),
+        ({"active": "support"}, "active must be a list of names, not the text 'support'"),
+        ({"passive": "standby"}, "passive must be a list of names, not the text 'standby'"),
         ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
     ],
 )

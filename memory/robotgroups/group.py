@@ -7,6 +7,7 @@ Postgres: a second process opens the same group and sees the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -186,7 +187,9 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
     async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome]:
         async def write(robot: str | None, tenure: int | None) -> Sequence[Outcome]:
-            return (await self._remembers.remember(robot, tenure, items)).outcomes
+            written = await self._remembers.remember(robot, tenure, items)
+            self._acknowledge(written.revision)
+            return written.outcomes
 
         outcomes = await self._write(None, write)
         self._lexer.soon(len(items))
@@ -206,13 +209,19 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
     ) -> Context:
         """The working set as text for an LLM. ``max_tokens`` None: the group's budget. ``query``: its matches first.
 
-        ``scope``: only memories that belong to it.
+        ``scope``: only memories that belong to it. It is assembled from the cache of a robot of this process, without
+        asking Postgres: at least everything that was acknowledged here is in it. Where none lives, Postgres is asked.
 
         Raises:
             UnknownStrategyError, InvalidScopeError, ArgumentError.
+            MemoryUnavailableError: what was acknowledged here does not come.
 
         """
         chosen = strategy_named(strategy)
+        with contextlib.suppress(errors.ReplacedError):  # it has just ended
+            if robot := self._hosted.reader():
+                await robot.caught_up()
+                return robot.context(strategy=chosen, max_tokens=max_tokens, query=query, scope=scope)
         snapshot = await self._store.snapshot(self._group_id)
         return assemble(
             snapshot.working_memory,
@@ -227,32 +236,38 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
     async def forget(self, memory_id: int) -> None:
         """Hide a memory until it is restored. UnknownMemoryError."""
-        await self._write(
+        done = await self._write(
             None,
             lambda robot, tenure: self._store.forget(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
+        self._acknowledge(done.revision)
 
     async def restore(self, memory_id: int) -> None:
         """Bring a forgotten memory back. UnknownMemoryError."""
-        await self._write(
+        done = await self._write(
             None,
             lambda robot, tenure: self._store.restore(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
+        self._acknowledge(done.revision)
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; long-term memory stays. Returns how many left it."""
-        return await self._write(
+        count = await self._write(
             None, lambda robot, tenure: self._store.clear_working_memory(self._group_id, robot=robot, tenure=tenure)
         )
+        await self._hosted.catch_up()
+        return count
 
     async def transfer_working_memory(self, source: str, target: str) -> int:
         """Make ``target`` the keeper of ``source``'s working memories; returns how many. UnknownRobotError."""
-        return await self._write(
+        count = await self._write(
             None,
             lambda robot, tenure: self._store.transfer_working_memory(
                 self._group_id, robot=robot, tenure=tenure, source=source, target=target
             ),
         )
+        await self._hosted.catch_up()
+        return count
 
     # -- members -----------------------------------------------------------------------------------------------------
 
@@ -352,7 +367,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         return await self._write(None, write)
 
     def _acknowledge(self, revision: int) -> None:
-        """What is read here comes from Postgres."""
+        """What is read here comes from Postgres, or waits for this in a robot's cache."""
+        self._hosted.acknowledge(revision)
 
     async def _write(self, originator: str | None, write: Write[T]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from robotgroups import errors, migrations, tokens
 from robotgroups.api_keys import ApiKeys
 from robotgroups.context import Context, assemble, strategy_named
+from robotgroups.declaring import Age, Number, declared
 from robotgroups.dsn import resolve_dsn
 from robotgroups.embedding import EmbeddingConfig
 from robotgroups.extraction import ExtractionConfig
@@ -26,7 +27,7 @@ from robotgroups.group_models import GroupModels
 from robotgroups.hosted import HostedRobots
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
-from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
+from robotgroups.models import GroupKey, GroupStatus, Memory, Role
 from robotgroups.names import check_names
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
@@ -35,6 +36,7 @@ from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot
 from robotgroups.scope import visible
 from robotgroups.store import Store
+from robotgroups.updating import UNCHANGED
 from robotgroups.upkeep import Upkeep
 from robotgroups.verbs import Write
 from robotgroups.working_set import WorkingSetVerbs
@@ -80,6 +82,11 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         *,
         max_tokens: int | None = None,
         dsn: str | None = None,
+        eviction: str | None = None,
+        language: str | None = None,
+        space: str | None = None,
+        expire_after: Age = UNCHANGED,
+        keep_memories: Number = UNCHANGED,
         embedding: EmbeddingConfig | None = None,
         extraction: ExtractionConfig | None = None,
         embedding_api_key: str | None = None,
@@ -90,29 +97,40 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         Members that exist keep their role, new names join. ``max_tokens`` None keeps the stored budget (4000 for a new
         group). Without ``dsn``: ROBOTGROUPS_DSN, else an embedded Postgres.
 
+        What is left out of the others stays as it is stored. ``eviction``: who leaves a full working set first,
+        "balanced" (of a new group), "lru", "lfu" or "fifo". ``language``: the text search configuration of Postgres by
+        which memories are indexed and searched ("english", "german", "simple", …). ``space``: share long-term memory
+        with the groups that name the same one; only when the group is made. ``expire_after``: remove memories that were
+        not remembered again for so long, ``keep_memories``: remove the oldest beyond so many; None: never.
+
         ``embedding`` and ``extraction`` None keep what is stored (none for a new group); another embedding model than
         before embeds every memory anew in the background. The keys are stored nowhere; None: the environment's
         ROBOTGROUPS_EMBEDDING_API_KEY and ROBOTGROUPS_EXTRACTION_API_KEY, or the files that those with _FILE name.
 
         Raises:
-            ArgumentError: a name that is no DNS label or is named twice, or a budget below 1.
+            ArgumentError: a name that is no DNS label or is named twice, a setting that cannot be (the message names
+                it), or another space than the group has.
             HostedElsewhereError: another process hosts one of the robots.
             MemoryUnavailableError, SetupError.
 
         """
         check_names(name, active, passive)
-        if max_tokens is not None and max_tokens < 1:
-            raise errors.ArgumentError(f"max_tokens must be at least 1, not {max_tokens}")
+        settings, unsaid = declared(
+            max_tokens=max_tokens,
+            eviction=eviction,
+            language=language,
+            space=space,
+            expire_after=expire_after,
+            keep_memories=keep_memories,
+            embedding=embedding,
+            extraction=extraction,
+        )
         full = await asyncio.to_thread(resolve_dsn, dsn)
         await migrations.migrate(full)
         store = await Store.open(full)
         try:
-            settings = GroupSettings(
-                max_tokens=max_tokens,
-                embedding=None if embedding is None else embedding.as_json(),
-                extraction=None if extraction is None else extraction.as_json(),
-            )
-            group_id = await store.ensure_group(GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), settings)
+            key = GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name)
+            group_id = await store.ensure_group(key, settings, keep=unsaid)
             group = cls(name, store, group_id, ApiKeys.of(embedding_api_key, extraction_api_key))
             await group._hosted.host_all({**dict.fromkeys(active, Role.ACTIVE), **dict.fromkeys(passive, Role.PASSIVE)})
         except BaseException:

@@ -217,10 +217,14 @@ class StatusBody(BaseModel):
     working_memory_nodes: int
     working_memory_tokens: int
     max_tokens: int
+    pinned_tokens: Annotated[int, Field(description="of the working memory's, those that are never evicted")]
     token_utilization: float
     in_sync: bool
     epoch: int
     revision: int
+    eviction: Annotated[str, Field(description="which memory leaves a full working memory first")]
+    space: Annotated[str | None, Field(description="the space of long-term memory; null: the group's own")]
+    language: Annotated[str, Field(description="the text search configuration of full-text recall")]
     unembedded: Annotated[int, Field(description="memories that vector recall does not know yet")]
     backfill: Annotated[int, Field(description="memories that the model that serves next has not embedded yet")]
     failing_jobs: Annotated[int, Field(description="background work that failed and is tried again")]

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -139,6 +139,7 @@ class AsyncClient(ConnectionCalls):
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         timeframe: timeframes.Timeframe | None = None,
+        timezone: str = "UTC",
         scope: Mapping[str, str] | None = None,
         originators: Sequence[str] = (),
         include_forgotten: bool = False,
@@ -156,9 +157,12 @@ class AsyncClient(ConnectionCalls):
 
         """
         body: dict[str, Any] = {"query": query, "limit": limit, "strategy": strategy}
+        zone = timeframes.zone_named(timezone)
         if timeframe is not None:
             # words are read where the memory is, by its clock
-            body["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe)
+            body["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe, zone)
+        if zone is not UTC:
+            body["timezone"] = timezone
         more = {
             "tags": check_tags(tags),
             "metadata": dict(metadata or {}),

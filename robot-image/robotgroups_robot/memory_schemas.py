@@ -112,6 +112,7 @@ class RecallRequest(BaseModel):
         Text | None,
         Field(max_length=200, description='words, an ISO 8601 interval, or "auto": what the query says of it'),
     ] = None
+    timezone: Annotated[Text, Field(max_length=schemas.MAX_ZONE, description=schemas.ZONE)] = "UTC"
     include_forgotten: bool = False
     into_working_memory: Annotated[
         bool, Field(description="what is found comes into the working memory and counts as accessed (a write)")

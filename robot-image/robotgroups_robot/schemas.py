@@ -28,6 +28,8 @@ def _time(value: object) -> datetime:
     return limits.check_time(time, "it")
 
 
+MAX_ZONE = 64
+ZONE = "an IANA name such as `Europe/Berlin`: whose days the timeframe means, and the zone of times without one"
 Text = Annotated[str, AfterValidator(partial(limits.check_text, name="it"))]
 RobotName = Annotated[Text, Field(min_length=1, max_length=63)]
 Words = Annotated[

@@ -307,6 +307,22 @@ async def test_a_text_is_not_split_into_a_list_of_its_letters(field: str) -> Non
     assert service.asked == []
 
 
+async def test_a_timezone_is_sent_when_it_is_another_and_a_pair_is_read_in_it() -> None:
+    service = Service(httpx.Response(200, json={"memories": []}))
+    async with service.client() as client:
+        await client.recall("x", timeframe="yesterday", timezone="UTC")
+        await client.recall("x", timeframe="yesterday", timezone="Europe/Berlin")
+        await client.recall("x", timeframe=(datetime(2026, 7, 1), None), timezone="Europe/Berlin")  # noqa: DTZ001
+        with pytest.raises(errors.ArgumentError, match="unknown timezone 'Mars/Base': give an IANA name"):
+            await client.recall("x", timezone="Mars/Base")
+    asked = [json.loads(request.content) for request in service.asked]
+    assert [(body["timeframe"], body.get("timezone")) for body in asked] == [
+        ("yesterday", None),
+        ("yesterday", "Europe/Berlin"),
+        ("2026-06-30T22:00:00+00:00/..", "Europe/Berlin"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [

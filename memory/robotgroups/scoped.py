@@ -16,6 +16,7 @@ from typing import Any
 from robotgroups.context import Context
 from robotgroups.erasing import Erasure
 from robotgroups.errors import UnknownMemoryError
+from robotgroups.filing import CHUNK_TOKENS, FileSync, LoadedFile, Unloaded
 from robotgroups.group_commit import Outcome
 from robotgroups.limits import check_scope
 from robotgroups.member import Member
@@ -185,6 +186,31 @@ class ScopedMember:
         for memory_id in memory_ids:
             await self.get(memory_id)
         return await self._member.unpin(*memory_ids)
+
+    # -- files: one is known by its path and its scope, and its memories have that scope -----------------------------
+
+    async def load_text(
+        self,
+        path: str,
+        text: str,
+        *,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        scope: Mapping[str, str] | None = None,
+        chunk_tokens: int = CHUNK_TOKENS,
+    ) -> FileSync:
+        """Load a file of the scope."""
+        return await self._member.load_text(
+            path, text, tags=tags, metadata=metadata, scope=within(self.scope, scope), chunk_tokens=chunk_tokens
+        )
+
+    async def files(self, *, scope: Mapping[str, str] | None = None) -> list[LoadedFile]:
+        """The files of the scope that are loaded."""
+        return await self._member.files(scope=within(self.scope, scope))
+
+    async def unload_text(self, path: str, *, scope: Mapping[str, str] | None = None) -> Unloaded:
+        """Unload a file of the scope."""
+        return await self._member.unload_text(path, scope=within(self.scope, scope))
 
     async def _has(self, memory_id: int) -> bool:
         try:

@@ -19,7 +19,7 @@ from robotgroups.replica import Replica
 from robotgroups.store import Store
 
 from .conftest import Group
-from .walking import SPACE, Home, Seen, Walk, settings_of
+from .walking import SPACE, Home, Seen, Walk, seen, settings_of
 
 STEPS = 300
 FRESH = "fresh"
@@ -61,7 +61,7 @@ async def homes(dsn: str, admin_dsn: str) -> AsyncIterator[list[Home]]:
         yield made
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, FRESH])
+@pytest.mark.parametrize("seed", [1, 2, FRESH])
 async def test_every_cache_equals_its_group_at_every_revision_whatever_happens(
     homes: list[Home], monkeypatch: pytest.MonkeyPatch, seed: int | str
 ) -> None:
@@ -110,12 +110,12 @@ async def check_group(home: Home, start: Snapshot, erased: set[int]) -> None:
     truth = {revision: true(state) for revision, state in rows}
     # M3: gap-free; a cache that takes every change, one by one, passes through exactly what the group was. What one
     # transaction did is true at its last revision.
-    cache, changes, replay = Cache(start), [], {start.revision: told(Cache(start), erased)}
+    cache, changes, replay = Cache(start), [], {start.revision: seen(Cache(start)).told(erased)}
     while cache.revision < final.revision:
         for change in await group.store.changes(group.id, cache.revision, final.revision - cache.revision):
             cache.apply(change)
             changes.append(change)
-            replay[change.revision] = told(cache, erased)
+            replay[change.revision] = seen(cache).told(erased)
             if change.revision in truth:
                 assert replay[change.revision] == truth[change.revision].told(erased), change
     assert list(replay) == list(range(start.revision, final.revision + 1))
@@ -133,10 +133,6 @@ async def check_group(home: Home, start: Snapshot, erased: set[int]) -> None:
     assert epochs == list(range(start.epoch + 1, final.epoch + 1))
     failovers = await group.store.failovers(group.id, 1000)
     assert len({f.epoch for f in failovers}) == len(failovers)
-
-
-def told(cache: Cache, erased: set[int]) -> tuple[Any, ...]:
-    return Seen(cache.revision, cache.epoch, dict(cache.roles), dict(cache.memories), cache.tokens).told(erased)
 
 
 async def check_space(walk: Walk) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from robotgroups.cache import Cache
 from robotgroups.errors import ArgumentError, MemoryUnavailableError, NotFoundError, RoleError
 from robotgroups.models import (
     Change,
@@ -64,8 +65,7 @@ class Seen:
         return (self.epoch, self.roles, {i: m for i, m in self.memories.items() if i not in erased})
 
 
-def seen(replica: Replica) -> Seen:
-    cache = replica.cache
+def seen(cache: Cache) -> Seen:
     return Seen(cache.revision, cache.epoch, dict(cache.roles), dict(cache.memories), cache.tokens)
 
 
@@ -116,7 +116,7 @@ class Walk:
         """Catches a cache as it is now."""
         home = next(home for home in self.homes if home.group.id == replica._group_id)
         if replica.warm:
-            home.caught.append(seen(replica))
+            home.caught.append(seen(replica.cache))
         return home
 
     def look(self) -> None:

@@ -16,7 +16,7 @@ from robotgroups.transfer import exporting
 from robotgroups.transfer.format import End, Position, Tally, kind_of
 from robotgroups_cli.bars import Bar
 from robotgroups_cli.export_file import ExportFile, is_whole, part_of
-from robotgroups_cli.options import Database, database_options, examples, group_options
+from robotgroups_cli.options import Database, database_options, examples, group_options, naming
 from robotgroups_cli.outcome import Command, SignalledError
 from robotgroups_cli.running import run
 
@@ -124,7 +124,7 @@ def _to_file(
         output.rename(part)  # it was written by other means, and interrupted
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} is there already: --overwrite replaces it")
-    advice = f"go on with: {_again(key, output, embeddings=embeddings)}"
+    advice = f"go on with: {_again(key, output, embeddings=embeddings, overwrite=overwrite)}"
     try:
         return run(_write_file(database, key, output, embeddings=embeddings, resume=resume, quiet=quiet))
     except SignalledError as stopped:
@@ -135,9 +135,11 @@ def _to_file(
         raise
 
 
-def _again(key: GroupKey, output: Path, *, embeddings: bool) -> str:
-    words = ["robotgroups", "export", "--group", key.name, "--output", str(output), "--resume"]
-    return shlex.join([*words, *(["--embeddings"] if embeddings else [])]) + " (and the options for the database)"
+def _again(key: GroupKey, output: Path, *, embeddings: bool, overwrite: bool) -> str:
+    words = ["robotgroups", "export", *naming(key), "--output", str(output), "--resume"]
+    words += ["--embeddings"] if embeddings else []
+    words += ["--overwrite"] if overwrite and output.exists() else []
+    return shlex.join(words) + " (and the options for the database)"
 
 
 async def _write_file(

@@ -19,7 +19,7 @@ from robotgroups.transfer.group_settings import settings_of
 from robotgroups.transfer.importing import Done, Reader, check_whole, import_lines
 from robotgroups_cli.bars import Bar
 from robotgroups_cli.import_file import STDIN, opened
-from robotgroups_cli.options import Database, database_options, examples, group_options
+from robotgroups_cli.options import Database, database_options, examples, group_options, naming
 from robotgroups_cli.outcome import Command, SignalledError
 from robotgroups_cli.running import run
 
@@ -100,7 +100,7 @@ def import_(  # noqa: PLR0917  the options of a command
 
 
 def _again(key: GroupKey, file: Path, wishes: _Wishes) -> str:
-    words = ["robotgroups", "import", "--group", key.name, "--resume"]
+    words = ["robotgroups", "import", *naming(key), "--resume"]
     words += ["--long-term-only"] if wishes.long_term_only else []
     words += [] if wishes.verify else ["--no-verify"]
     return shlex.join([*words, str(file)])

@@ -14,6 +14,7 @@ import click
 from robotgroups.dsn import VARIABLE, place_of, resolve_dsn
 from robotgroups.errors import MemoryUnavailableError, NotPermittedError, SetupError
 from robotgroups.group import LOCAL_CLUSTER, LOCAL_NAMESPACE
+from robotgroups.models import GroupKey
 from robotgroups.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,6 +75,13 @@ def database_options(command: F) -> F:
         help=f"A file with the DSN of the schema's owner. Without it: {VARIABLE}, else the embedded Postgres of "
         "this user.",
     )(command)
+
+
+def naming(key: GroupKey) -> list[str]:
+    """The options that name a group; what ``group_options`` adds by itself is left out."""
+    words = ["--group", key.name]
+    words += [] if key.cluster == LOCAL_CLUSTER else ["--cluster", key.cluster]
+    return words + ([] if key.namespace_uid == LOCAL_NAMESPACE else ["--namespace-uid", key.namespace_uid])
 
 
 def group_options(command: F) -> F:

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -26,9 +26,10 @@ from robotgroups.erasing import Erasure
 from robotgroups.errors import ArgumentError
 from robotgroups.limits import check_scope, check_time
 from robotgroups.models import Change, FailoverResult, Memory, Remembered, Revised, SwitchoverResult
-from robotgroups.recall import Recalled
+from robotgroups.recall import Recalled, check_originators
 from robotgroups.remembering import NewMemory
 from robotgroups.service import DEADLINE_S, LONGEST_TIMEOUT_S, Service, error_of
+from robotgroups.tags import check_tags
 from robotgroups.updating import HISTORY, UNCHANGED, Expiry, MemoryVersion, Patch, Updated
 
 __all__ = ["DEADLINE_S", "AsyncClient"]
@@ -138,6 +139,7 @@ class AsyncClient(ConnectionCalls):
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         timeframe: timeframes.Timeframe | None = None,
+        timezone: str = "UTC",
         scope: Mapping[str, str] | None = None,
         originators: Sequence[str] = (),
         include_forgotten: bool = False,
@@ -155,14 +157,17 @@ class AsyncClient(ConnectionCalls):
 
         """
         body: dict[str, Any] = {"query": query, "limit": limit, "strategy": strategy}
+        zone = timeframes.zone_named(timezone)
         if timeframe is not None:
             # words are read where the memory is, by its clock
-            body["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe)
+            body["timeframe"] = timeframe if isinstance(timeframe, str) else timeframes.interval(timeframe, zone)
+        if zone is not UTC:
+            body["timezone"] = timezone
         more = {
-            "tags": list(tags),
+            "tags": check_tags(tags),
             "metadata": dict(metadata or {}),
             "scope": check_scope(scope),
-            "originators": list(originators),
+            "originators": check_originators(originators),
             "include_forgotten": include_forgotten,
             "into_working_memory": into_working_memory,
             "weights": dict(weights or {}),
@@ -257,6 +262,10 @@ class AsyncClient(ConnectionCalls):
         """What a memory says and has said, newest first. UnknownMemoryError."""
         answer = await self._service.ask("GET", f"/v1/memories/{memory_id}/history", params={"limit": limit})
         return [MemoryVersion.from_json(version) for version in answer["versions"]]
+
+    async def propositions(self, memory_id: int) -> list[str]:
+        """The statements that a language model made of a memory; [] until they are extracted. UnknownMemoryError."""
+        return list((await self._service.ask("GET", f"/v1/memories/{memory_id}/propositions"))["propositions"])
 
     async def forget(self, memory_id: int) -> Revised:
         """Hide a memory until it is restored. UnknownMemoryError."""

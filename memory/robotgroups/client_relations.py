@@ -106,7 +106,7 @@ class ConnectionCalls(FileLoading, ABC):
         body = {
             "path": path,
             "text": text,
-            "tags": list(tags),
+            "tags": check_tags(tags),
             "metadata": dict(metadata or {}),
             "scope": check_scope(scope),
             "chunk_tokens": chunk_tokens,

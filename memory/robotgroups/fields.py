@@ -10,6 +10,7 @@ from typing import TypeVar
 from robotgroups.errors import ArgumentError
 
 MAX_CHARACTERS = 2048
+MAX_WEIGHT = 1_000_000
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -47,6 +48,13 @@ def seconds(field: str, value: object, most: float) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and 0 < value <= most):  # type: ignore[arg-type,operator]
         raise ArgumentError(f"{field} must be above 0 and at most {most:g} seconds, not {value!r}")
+
+
+def weight(field: str, value: object) -> None:
+    """ArgumentError unless it is a number from 0 to a million: sums and products of those are finite."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value <= MAX_WEIGHT):  # type: ignore[operator]
+        raise ArgumentError(f"weight of {field} must be a number between 0 and {MAX_WEIGHT}, not {value!r}")
 
 
 def known(prefix: str, data: Mapping[str, object], names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ Postgres: a second process opens the same group and sees the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from robotgroups import errors, migrations, tokens
 from robotgroups.api_keys import ApiKeys
 from robotgroups.context import Context, assemble, strategy_named
+from robotgroups.declaring import Age, Number, declared
 from robotgroups.dsn import resolve_dsn
 from robotgroups.embedding import EmbeddingConfig
 from robotgroups.extraction import ExtractionConfig
@@ -25,7 +27,7 @@ from robotgroups.group_models import GroupModels
 from robotgroups.hosted import HostedRobots
 from robotgroups.lexing import Lexer
 from robotgroups.lifecycle import LifecycleVerbs
-from robotgroups.models import GroupKey, GroupSettings, GroupStatus, Memory, Role
+from robotgroups.models import GroupKey, GroupStatus, Memory, Role
 from robotgroups.names import check_names
 from robotgroups.prepared import Prepared
 from robotgroups.recalling import RecallVerbs
@@ -34,6 +36,7 @@ from robotgroups.remembering import Item, NewMemory, items_of
 from robotgroups.robot import HostedRobot
 from robotgroups.scope import visible
 from robotgroups.store import Store
+from robotgroups.updating import UNCHANGED
 from robotgroups.upkeep import Upkeep
 from robotgroups.verbs import Write
 from robotgroups.working_set import WorkingSetVerbs
@@ -79,6 +82,11 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         *,
         max_tokens: int | None = None,
         dsn: str | None = None,
+        eviction: str | None = None,
+        language: str | None = None,
+        space: str | None = None,
+        expire_after: Age = UNCHANGED,
+        keep_memories: Number = UNCHANGED,
         embedding: EmbeddingConfig | None = None,
         extraction: ExtractionConfig | None = None,
         embedding_api_key: str | None = None,
@@ -89,30 +97,41 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         Members that exist keep their role, new names join. ``max_tokens`` None keeps the stored budget (4000 for a new
         group). Without ``dsn``: ROBOTGROUPS_DSN, else an embedded Postgres.
 
+        What is left out of the others stays as it is stored. ``eviction``: who leaves a full working set first,
+        "balanced" (of a new group), "lru", "lfu" or "fifo". ``language``: the text search configuration of Postgres by
+        which memories are indexed and searched ("english", "german", "simple", …). ``space``: share long-term memory
+        with the groups that name the same one; only when the group is made. ``expire_after``: remove memories that were
+        not remembered again for so long, ``keep_memories``: remove the oldest beyond so many; None: never.
+
         ``embedding`` and ``extraction`` None keep what is stored (none for a new group); another embedding model than
         before embeds every memory anew in the background. The keys are stored nowhere; None: the environment's
         ROBOTGROUPS_EMBEDDING_API_KEY and ROBOTGROUPS_EXTRACTION_API_KEY, or the files that those with _FILE name. A key
         goes to the endpoint of the settings beside which it is given, or that those with _FOR name, and to no other.
 
         Raises:
-            ArgumentError: a name that is no DNS label or is named twice, or a budget below 1.
+            ArgumentError: a name that is no DNS label or is named twice, a setting that cannot be (the message names
+                it), or another space than the group has.
             HostedElsewhereError: another process hosts one of the robots.
             MemoryUnavailableError, SetupError.
 
         """
         check_names(name, active, passive)
-        if max_tokens is not None and max_tokens < 1:
-            raise errors.ArgumentError(f"max_tokens must be at least 1, not {max_tokens}")
+        settings, unsaid = declared(
+            max_tokens=max_tokens,
+            eviction=eviction,
+            language=language,
+            space=space,
+            expire_after=expire_after,
+            keep_memories=keep_memories,
+            embedding=embedding,
+            extraction=extraction,
+        )
         full = await asyncio.to_thread(resolve_dsn, dsn)
         await migrations.migrate(full)
         store = await Store.open(full)
         try:
-            settings = GroupSettings(
-                max_tokens=max_tokens,
-                embedding=None if embedding is None else embedding.as_json(),
-                extraction=None if extraction is None else extraction.as_json(),
-            )
-            group_id = await store.ensure_group(GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name), settings)
+            key = GroupKey(LOCAL_CLUSTER, LOCAL_NAMESPACE, name)
+            group_id = await store.ensure_group(key, settings, keep=unsaid)
             keys = ApiKeys.of(
                 embedding_api_key,
                 extraction_api_key,
@@ -193,7 +212,9 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
     async def _commit(self, items: Sequence[Item]) -> Sequence[Outcome]:
         async def write(robot: str | None, tenure: int | None) -> Sequence[Outcome]:
-            return (await self._remembers.remember(robot, tenure, items)).outcomes
+            written = await self._remembers.remember(robot, tenure, items)
+            self._acknowledge(written.revision)
+            return written.outcomes
 
         outcomes = await self._write(None, write)
         self._lexer.soon(len(items))
@@ -213,13 +234,19 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
     ) -> Context:
         """The working set as text for an LLM. ``max_tokens`` None: the group's budget. ``query``: its matches first.
 
-        ``scope``: only memories that belong to it.
+        ``scope``: only memories that belong to it. It is assembled from the cache of a robot of this process, without
+        asking Postgres: at least everything that was acknowledged here is in it. Where none lives, Postgres is asked.
 
         Raises:
             UnknownStrategyError, InvalidScopeError, ArgumentError.
+            MemoryUnavailableError: what was acknowledged here does not come.
 
         """
         chosen = strategy_named(strategy)
+        with contextlib.suppress(errors.ReplacedError):  # it has just ended
+            if robot := self._hosted.reader():
+                await robot.caught_up()
+                return robot.context(strategy=chosen, max_tokens=max_tokens, query=query, scope=scope)
         snapshot = await self._store.snapshot(self._group_id)
         return assemble(
             snapshot.working_memory,
@@ -234,32 +261,38 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
 
     async def forget(self, memory_id: int) -> None:
         """Hide a memory until it is restored. UnknownMemoryError."""
-        await self._write(
+        done = await self._write(
             None,
             lambda robot, tenure: self._store.forget(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
+        self._acknowledge(done.revision)
 
     async def restore(self, memory_id: int) -> None:
         """Bring a forgotten memory back. UnknownMemoryError."""
-        await self._write(
+        done = await self._write(
             None,
             lambda robot, tenure: self._store.restore(self._group_id, robot=robot, tenure=tenure, memory_id=memory_id),
         )
+        self._acknowledge(done.revision)
 
     async def clear_working_memory(self) -> int:
         """Empty the working set; long-term memory stays. Returns how many left it."""
-        return await self._write(
+        count = await self._write(
             None, lambda robot, tenure: self._store.clear_working_memory(self._group_id, robot=robot, tenure=tenure)
         )
+        await self._hosted.catch_up()
+        return count
 
     async def transfer_working_memory(self, source: str, target: str) -> int:
         """Make ``target`` the keeper of ``source``'s working memories; returns how many. UnknownRobotError."""
-        return await self._write(
+        count = await self._write(
             None,
             lambda robot, tenure: self._store.transfer_working_memory(
                 self._group_id, robot=robot, tenure=tenure, source=source, target=target
             ),
         )
+        await self._hosted.catch_up()
+        return count
 
     # -- members -----------------------------------------------------------------------------------------------------
 
@@ -359,7 +392,8 @@ class AsyncRobotGroup(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerb
         return await self._write(None, write)
 
     def _acknowledge(self, revision: int) -> None:
-        """What is read here comes from Postgres."""
+        """What is read here comes from Postgres, or waits for this in a robot's cache."""
+        self._hosted.acknowledge(revision)
 
     async def _write(self, originator: str | None, write: Write[T]) -> T:
         """Write as the originator, else as the first active robot hosted here, else as the group's owner.

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, astuple
 
@@ -122,6 +123,17 @@ class HostedRobots:
         for robot in sorted(active, key=lambda r: (r.name != originator, r.cache.roles[r.name].ordinal)):
             return robot.name, robot.tenure
         return None, None
+
+    def reader(self) -> HostedRobot | None:
+        """The one whose cache is read: it may serve, and is active if one of them is."""
+        now = time.monotonic()
+        able = [robot for robot in self if robot.serving(now).ok]
+        return min(able, key=lambda robot: robot.role is not Role.ACTIVE, default=None)
+
+    def acknowledge(self, revision: int) -> None:
+        """Take note of a write's revision: what is read in their caches afterwards is no older."""
+        for robot in self:
+            robot.acknowledge(revision)
 
     async def catch_up(self) -> None:
         """Bring all up to date."""

@@ -15,7 +15,7 @@ MAX_HISTORY = 1000
 
 
 class LifecycleVerbs(Verbs):
-    """Get, update, history and erase."""
+    """Get, update, history, propositions and erase."""
 
     async def get(self, memory_id: int) -> Memory:
         """One memory, be it forgotten. UnknownMemoryError, also when it has expired."""
@@ -55,6 +55,13 @@ class LifecycleVerbs(Verbs):
         if not 1 <= limit <= MAX_HISTORY:
             raise ArgumentError(f"limit must be between 1 and {MAX_HISTORY}, not {limit}")
         return await self._store.history(self._group_id, memory_id, limit)
+
+    async def propositions(self, memory_id: int) -> list[str]:
+        """The statements that a language model made of a memory, each of which stands by itself.
+
+        [] until they are extracted, and when the group extracts none. UnknownMemoryError, also when it has expired.
+        """
+        return await self._store.propositions(self._group_id, memory_id)
 
     async def erase(
         self,

@@ -52,6 +52,10 @@ class LifecycleStore(Pool):
         )
         return [MemoryVersion.from_json(version) for version in versions]
 
+    async def propositions(self, group_id: int, memory_id: int) -> list[str]:
+        """What was extracted from a memory as statements, in their order; none yet is []. UnknownMemoryError."""
+        return list(await self._value("SELECT robotgroups.memory_propositions(%s, %s::bigint)", (group_id, memory_id)))
+
     async def erase(
         self,
         group_id: int,

@@ -112,6 +112,10 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         """Wait until Postgres knows that this robot has applied a revision (in_sync counts what is reported)."""
         await self._replica.wait_reported(revision)
 
+    def acknowledge(self, revision: int) -> None:
+        """Take note of the revision of a write: ``caught_up`` waits for it."""
+        self._replica.acknowledge(revision)
+
     async def caught_up(self) -> None:
         """Wait until the cache has what was acknowledged here, at least. MemoryUnavailableError."""
         await self._replica.caught_up()
@@ -275,7 +279,7 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         return await write(self.name, self._claim())
 
     def _acknowledge(self, revision: int) -> None:
-        self._replica.acknowledge(revision)
+        self.acknowledge(revision)
 
     def _claim(self) -> int:
         if self.role is not Role.ACTIVE:
@@ -286,5 +290,5 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         return self.tenure
 
     def _done(self, revised: Revised) -> Revised:
-        self._replica.acknowledge(revised.revision)
+        self.acknowledge(revised.revision)
         return revised

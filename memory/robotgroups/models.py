@@ -318,7 +318,7 @@ class GroupStatus:
     ``unembedded``: how many memories vector recall does not know yet; ``backfill``: how many the model that is to serve
     next has not embedded. ``failing_jobs``: how much background work failed the last time, with the error of the oldest
     in ``job_error``; it is tried again and again. ``embedding_conflict``: which groups of the same space name another
-    embedding.
+    embedding. ``space``: its name, None when it is the group's own.
     """
 
     id: int
@@ -340,6 +340,10 @@ class GroupStatus:
     failing_jobs: int = 0
     job_error: str | None = None
     embedding_conflict: str | None = None
+    eviction: str = Eviction.BALANCED
+    pinned_tokens: int = 0
+    space: str | None = None
+    language: str = "english"
 
     def named(self, role: Role) -> tuple[str, ...]:
         """Names of the robots of one role, in declared order."""
@@ -382,10 +386,14 @@ class GroupStatus:
             "working_memory_nodes": self.working_memory_nodes,
             "working_memory_tokens": self.working_memory_tokens,
             "max_tokens": self.max_tokens,
+            "pinned_tokens": self.pinned_tokens,
             "token_utilization": self.token_utilization,
             "in_sync": self.in_sync,
             "epoch": self.epoch,
             "revision": self.revision,
+            "eviction": self.eviction,
+            "space": self.space,
+            "language": self.language,
             "unembedded": self.unembedded,
             "backfill": self.backfill,
             "failing_jobs": self.failing_jobs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -11,7 +10,8 @@ from typing import Any
 
 from robotgroups import relevance as scorer
 from robotgroups.errors import ArgumentError, UnknownStrategyError
-from robotgroups.limits import check_limit, check_metadata, check_query
+from robotgroups.fields import weight
+from robotgroups.limits import check_limit, check_metadata, check_query, check_text, shown
 from robotgroups.models import Memory
 from robotgroups.remembering import scope_texts
 from robotgroups.tags import check_tags
@@ -52,13 +52,13 @@ class Fusion:
 
     def __post_init__(self) -> None:
         for name in ("fulltext", "vector"):
-            weight = getattr(self, name)
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ArgumentError(f"weight of {name} must be 0 or more, not {weight}")
+            weight(name, getattr(self, name))
         if self.fulltext == self.vector == 0:
             raise ArgumentError("one of the weights fulltext and vector must be above 0")
-        if not (1 <= self.k <= MAX_K and self.k == int(self.k)):
-            raise ArgumentError(f"k must be a whole number between 1 and {MAX_K}, not {self.k}")
+        k: object = self.k  # what callers really give
+        number = isinstance(k, int | float) and not isinstance(k, bool)
+        if not (number and 1 <= self.k <= MAX_K and self.k == int(self.k)):
+            raise ArgumentError(f"k must be a whole number between 1 and {MAX_K}, not {k!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,13 @@ def strategy_named(name: str) -> RecallStrategy:
         ) from None
 
 
+def check_originators(originators: Iterable[str]) -> tuple[str, ...]:
+    """Return names of robots. ArgumentError for a single text, InvalidTextError for one that cannot be stored."""
+    if isinstance(originators, str):
+        raise ArgumentError(f"originators must be a list of names, not the text {shown(originators)}")
+    return tuple(check_text(name, "originator") for name in originators)
+
+
 def request_of(
     query: str,
     *,
@@ -145,11 +152,13 @@ def request_of(
         tags=check_tags(tags),
         metadata=check_metadata(metadata),
         scope=tuple(scope_texts(scope)),
-        originators=tuple(originators),
+        originators=check_originators(originators),
         since=since,
         until=until,
         include_forgotten=include_forgotten,
     )
+    if not isinstance(weights, Mapping | None):
+        raise ArgumentError(f"weights must be a mapping such as {{'fulltext': 1.0}}, not {shown(weights)}")
     given = dict(weights or {})
     if unknown := given.keys() - {"fulltext", "vector", "k"}:
         raise ArgumentError(f"weights has {sorted(unknown)[0]!r}: give fulltext, vector or k")
@@ -162,6 +171,10 @@ def request_of(
 def _relevance(given: bool | Mapping[str, float]) -> scorer.Weights | None:
     if isinstance(given, bool):
         return scorer.DEFAULT_WEIGHTS if given else None
+    if not isinstance(given, Mapping):
+        raise ArgumentError(
+            f"relevance must be true, false or a mapping such as {{'recency': 0.5}}, not {shown(given)}"
+        )
     try:
         return scorer.Weights(**given)
     except TypeError:

@@ -40,6 +40,7 @@ class RecallVerbs(Verbs):
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         timeframe: timeframes.Timeframe | None = None,
+        timezone: str = "UTC",
         scope: Mapping[str, str] | None = None,
         originators: Sequence[str] = (),
         include_forgotten: bool = False,
@@ -54,11 +55,12 @@ class RecallVerbs(Verbs):
         ``strategy``: "fulltext" (websearch syntax: words, "a phrase", or, -not), "vector" or "hybrid". Filters:
         ``tags`` (each must match; ``a`` finds ``a:b`` too), ``metadata`` (contained), ``scope`` (contained),
         ``originators`` (any), ``timeframe`` of their creation ("last week", an ISO interval, a pair, or "auto": what
-        the query says of it). ``weights``: of hybrid's fusion. ``relevance``: score by similarity, tags, recency and
-        access. ``explain``: each memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found
-        comes into the working set and counts as accessed, best first, as far as it fits. ``widen``: after what was
-        found come up to ``limit`` memories that the filters let through and that relations lead to within so many steps
-        (1..5), the strongest first; their score is the relation's weight.
+        the query says of it); days are those of ``timezone``, an IANA name, and so are times without a zone.
+        ``weights``: of hybrid's fusion. ``relevance``: score by similarity, tags, recency and access. ``explain``: each
+        memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found comes into the working set
+        and counts as accessed, best first, as far as it fits. ``widen``: after what was found come up to ``limit``
+        memories that the filters let through and that relations lead to within so many steps (1..5), the strongest
+        first; their score is the relation's weight.
 
         Raises:
             ArgumentError and its kinds: what is asked for is wrong; the message names it.
@@ -69,7 +71,9 @@ class RecallVerbs(Verbs):
 
         """
         now = datetime.now(UTC)
-        query, since, until = await timeframes.resolve_aside(query, timeframe, now=now)
+        query, since, until = await timeframes.resolve_aside(
+            query, timeframe, now=now, zone=timeframes.zone_named(timezone)
+        )
         request = request_of(
             query,
             limit=self.recall_limit if limit is None else limit,

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from robotgroups.errors import ArgumentError
+from robotgroups.fields import weight
 from robotgroups.tags import weighted_jaccard
 
 # Of a part that nothing is known of: neither for the memory nor against it.
 NEUTRAL = 0.5
+MAX_HALF_LIFE_HOURS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each part counts. They need not add up to 1: the total is their weighted mean.
+    """How much each part counts, 0 to a million. They need not add up to 1: the total is their weighted mean.
 
     ``half_life_hours`` is the age at which recency is 0.5.
     """
@@ -34,13 +36,15 @@ class Weights:
 
     def __post_init__(self) -> None:
         for name in ("similarity", "tags", "recency", "access"):
-            weight = getattr(self, name)
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ArgumentError(f"weight of {name} must be 0 or more, not {weight}")
+            weight(name, getattr(self, name))
         if not self.sum > 0:
             raise ArgumentError("one of the weights similarity, tags, recency and access must be above 0")
-        if not (math.isfinite(self.half_life_hours) and self.half_life_hours > 0):
-            raise ArgumentError(f"half_life_hours must be above 0, not {self.half_life_hours}")
+        hours: object = self.half_life_hours  # what callers really give
+        number = isinstance(hours, int | float) and not isinstance(hours, bool)
+        if not (number and 0 < self.half_life_hours <= MAX_HALF_LIFE_HOURS):
+            raise ArgumentError(
+                f"half_life_hours must be a number above 0 and at most {MAX_HALF_LIFE_HOURS}, not {hours!r}"
+            )
 
     @property
     def sum(self) -> float:

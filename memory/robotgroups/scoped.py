@@ -16,6 +16,7 @@ from typing import Any
 from robotgroups.context import Context
 from robotgroups.erasing import Erasure
 from robotgroups.errors import UnknownMemoryError
+from robotgroups.filing import CHUNK_TOKENS, FileSync, LoadedFile, Unloaded
 from robotgroups.group_commit import Outcome
 from robotgroups.limits import check_scope
 from robotgroups.member import Member
@@ -75,6 +76,7 @@ class ScopedMember:
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         timeframe: Timeframe | None = None,
+        timezone: str = "UTC",
         scope: Mapping[str, str] | None = None,
         originators: Sequence[str] = (),
         include_forgotten: bool = False,
@@ -92,6 +94,7 @@ class ScopedMember:
             tags=tags,
             metadata=metadata,
             timeframe=timeframe,
+            timezone=timezone,
             scope=within(self.scope, scope),
             originators=originators,
             include_forgotten=include_forgotten,
@@ -144,6 +147,11 @@ class ScopedMember:
         await self.get(memory_id)
         return await self._member.history(memory_id, limit=limit)
 
+    async def propositions(self, memory_id: int) -> list[str]:
+        """What a language model made of a memory of the scope."""
+        await self.get(memory_id)
+        return await self._member.propositions(memory_id)
+
     async def forget(self, memory_id: int) -> Revised:
         """Hide a memory of the scope."""
         await self.get(memory_id)
@@ -178,6 +186,31 @@ class ScopedMember:
         for memory_id in memory_ids:
             await self.get(memory_id)
         return await self._member.unpin(*memory_ids)
+
+    # -- files: one is known by its path and its scope, and its memories have that scope -----------------------------
+
+    async def load_text(
+        self,
+        path: str,
+        text: str,
+        *,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        scope: Mapping[str, str] | None = None,
+        chunk_tokens: int = CHUNK_TOKENS,
+    ) -> FileSync:
+        """Load a file of the scope."""
+        return await self._member.load_text(
+            path, text, tags=tags, metadata=metadata, scope=within(self.scope, scope), chunk_tokens=chunk_tokens
+        )
+
+    async def files(self, *, scope: Mapping[str, str] | None = None) -> list[LoadedFile]:
+        """The files of the scope that are loaded."""
+        return await self._member.files(scope=within(self.scope, scope))
+
+    async def unload_text(self, path: str, *, scope: Mapping[str, str] | None = None) -> Unloaded:
+        """Unload a file of the scope."""
+        return await self._member.unload_text(path, scope=within(self.scope, scope))
 
     async def _has(self, memory_id: int) -> bool:
         try:

@@ -302,7 +302,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def status(self, group_id: int) -> GroupStatus:
         """The group's state in one snapshot. UnknownGroupError."""
-        data = await self._value("SELECT robotgroups.group_status(%s)", (group_id,))
+        data = await self._value("SELECT robotgroups.group_state(%s)", (group_id,))
         if data is None:
             raise errors.UnknownGroupError(f"no group has id {group_id}")
         last = data.pop("last_failover")

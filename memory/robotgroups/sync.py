@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from robotgroups.declaring import Age, Number
 from robotgroups.embedding import EmbeddingConfig
 from robotgroups.extraction import ExtractionConfig
 from robotgroups.group import AsyncRobotGroup, Channel
@@ -18,6 +19,7 @@ from robotgroups.sync_client import Client
 from robotgroups.sync_relations import ConnectionFace
 from robotgroups.sync_verbs import SyncVerbs
 from robotgroups.timeframe import Timeframe
+from robotgroups.updating import UNCHANGED
 
 __all__ = ["Client", "RobotGroup"]
 
@@ -37,6 +39,11 @@ class RobotGroup(SyncVerbs, ConnectionFace):
         *,
         max_tokens: int | None = None,
         dsn: str | None = None,
+        eviction: str | None = None,
+        language: str | None = None,
+        space: str | None = None,
+        expire_after: Age = UNCHANGED,
+        keep_memories: Number = UNCHANGED,
         embedding: EmbeddingConfig | None = None,
         extraction: ExtractionConfig | None = None,
         embedding_api_key: str | None = None,
@@ -51,6 +58,11 @@ class RobotGroup(SyncVerbs, ConnectionFace):
                 passive,
                 max_tokens=max_tokens,
                 dsn=dsn,
+                eviction=eviction,
+                language=language,
+                space=space,
+                expire_after=expire_after,
+                keep_memories=keep_memories,
                 embedding=embedding,
                 extraction=extraction,
                 embedding_api_key=embedding_api_key,
@@ -121,6 +133,7 @@ class RobotGroup(SyncVerbs, ConnectionFace):
         strategy: str = "fulltext",
         *,
         timeframe: Timeframe | None = None,
+        timezone: str = "UTC",
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
         scope: Mapping[str, str] | None = None,
@@ -141,6 +154,7 @@ class RobotGroup(SyncVerbs, ConnectionFace):
             tags=tags,
             metadata=metadata,
             timeframe=timeframe,
+            timezone=timezone,
             scope=scope,
             originators=originators,
             include_forgotten=include_forgotten,

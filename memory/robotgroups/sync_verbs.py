@@ -73,6 +73,10 @@ class SyncVerbs(ABC):
         """What a memory says and has said, newest first."""
         return self._loop.run(self._core.history, memory_id, limit=limit)
 
+    def propositions(self, memory_id: int) -> list[str]:
+        """The statements that a language model made of a memory; [] until they are extracted."""
+        return self._loop.run(self._core.propositions, memory_id)
+
     def erase(
         self,
         ids: int | Iterable[int] | None = None,

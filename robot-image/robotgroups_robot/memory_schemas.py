@@ -6,8 +6,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from robotgroups import limits
+from robotgroups.fields import MAX_WEIGHT
 from robotgroups.group_commit import MAX_ITEMS
 from robotgroups.recall import MAX_K, MAX_WIDEN, RecallStrategy
+from robotgroups.relevance import MAX_HALF_LIFE_HOURS
 from robotgroups_robot import schemas
 from robotgroups_robot.schemas import (
     Metadata,
@@ -22,7 +24,7 @@ from robotgroups_robot.schemas import (
 
 MAX_IDS = 1000
 MAX_ORIGINATORS = 100
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 Key = Annotated[
     str,
     Field(
@@ -87,7 +89,8 @@ class RelevanceWeights(BaseModel):
     recency: Weight = 0.1
     access: Weight = 0.1
     half_life_hours: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="the age at which recency is a half")
+        float,
+        Field(gt=0, le=MAX_HALF_LIFE_HOURS, allow_inf_nan=False, description="the age at which recency is a half"),
     ] = 168.0
 
 
@@ -109,6 +112,7 @@ class RecallRequest(BaseModel):
         Text | None,
         Field(max_length=200, description='words, an ISO 8601 interval, or "auto": what the query says of it'),
     ] = None
+    timezone: Annotated[Text, Field(max_length=schemas.MAX_ZONE, description=schemas.ZONE)] = "UTC"
     include_forgotten: bool = False
     into_working_memory: Annotated[
         bool, Field(description="what is found comes into the working memory and counts as accessed (a write)")
@@ -181,6 +185,12 @@ class HistoryBody(BaseModel):
     """What a memory says and has said, newest first."""
 
     versions: list[VersionBody]
+
+
+class PropositionsBody(BaseModel):
+    """What was extracted from a memory: statements that stand by themselves."""
+
+    propositions: list[str]
 
 
 class EraseRequest(BaseModel):

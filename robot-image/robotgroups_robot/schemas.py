@@ -28,6 +28,8 @@ def _time(value: object) -> datetime:
     return limits.check_time(time, "it")
 
 
+MAX_ZONE = 64
+ZONE = "an IANA name such as `Europe/Berlin`: whose days the timeframe means, and the zone of times without one"
 Text = Annotated[str, AfterValidator(partial(limits.check_text, name="it"))]
 RobotName = Annotated[Text, Field(min_length=1, max_length=63)]
 Words = Annotated[
@@ -217,10 +219,14 @@ class StatusBody(BaseModel):
     working_memory_nodes: int
     working_memory_tokens: int
     max_tokens: int
+    pinned_tokens: Annotated[int, Field(description="of the working memory's, those that are never evicted")]
     token_utilization: float
     in_sync: bool
     epoch: int
     revision: int
+    eviction: Annotated[str, Field(description="which memory leaves a full working memory first")]
+    space: Annotated[str | None, Field(description="the space of long-term memory; null: the group's own")]
+    language: Annotated[str, Field(description="the text search configuration of full-text recall")]
     unembedded: Annotated[int, Field(description="memories that vector recall does not know yet")]
     backfill: Annotated[int, Field(description="memories that the model that serves next has not embedded yet")]
     failing_jobs: Annotated[int, Field(description="background work that failed and is tried again")]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from robotgroups.robot import HostedRobot
 from robotgroups_robot import schemas_relations as bodies
+from robotgroups_robot.auth import reached, scope_aware
 from robotgroups_robot.routes.common import TOKEN, RuntimeDep, answers_with
 from robotgroups_robot.routes.scoping import ScopeText, parse_scope
 
@@ -14,6 +15,7 @@ router = APIRouter(prefix="/v1", tags=["files"], dependencies=[TOKEN])
 
 
 @router.put("/files", response_model=bodies.FileSyncBody, responses=answers_with(400, 409, 413, 501))
+@scope_aware
 async def load_file(body: bodies.FileRequest, request: Request, runtime: RuntimeDep) -> bodies.FileSyncBody | Response:
     """Make the memories of a Markdown file those that it says now: each heading with what follows it is one.
 
@@ -22,7 +24,7 @@ async def load_file(body: bodies.FileRequest, request: Request, runtime: Runtime
     """
 
     async def here(robot: HostedRobot) -> bodies.FileSyncBody:
-        done = await robot.load_text(
+        done = await reached(request, robot).load_text(
             body.path,
             body.text,
             tags=body.tags,
@@ -36,13 +38,15 @@ async def load_file(body: bodies.FileRequest, request: Request, runtime: Runtime
 
 
 @router.get("/files", response_model=bodies.FilesBody, responses=answers_with())
-async def files(runtime: RuntimeDep, scope: ScopeText = None) -> bodies.FilesBody:
+@scope_aware
+async def files(request: Request, runtime: RuntimeDep, scope: ScopeText = None) -> bodies.FilesBody:
     """The files that are loaded, by path."""
-    found = await runtime.serving_robot().files(scope=parse_scope(scope))
+    found = await reached(request, runtime.serving_robot()).files(scope=parse_scope(scope))
     return bodies.FilesBody(files=[bodies.LoadedFileBody.of(f) for f in found])
 
 
 @router.delete("/files", response_model=bodies.UnloadedBody, responses=answers_with(409))
+@scope_aware
 async def unload_file(
     path: Annotated[bodies.FilePath, Query(description="as the list of files tells it")],
     request: Request,
@@ -53,6 +57,6 @@ async def unload_file(
     texts = parse_scope(scope)
 
     async def here(robot: HostedRobot) -> bodies.UnloadedBody:
-        return bodies.UnloadedBody(**asdict(await robot.unload_text(path, scope=texts)))
+        return bodies.UnloadedBody(**asdict(await reached(request, robot).unload_text(path, scope=texts)))
 
     return await runtime.writer.run(request, here)

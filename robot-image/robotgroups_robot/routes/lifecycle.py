@@ -1,4 +1,4 @@
-"""The life of a memory after it was remembered: get, update, history, erase."""
+"""The life of a memory after it was remembered: get, update, history, propositions, erase."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -56,6 +56,14 @@ async def history(
     """What a memory says and has said, newest first."""
     versions = await reached(request, runtime.serving_robot()).history(memory_id, limit=limit)
     return answer(bodies.HistoryBody.model_validate({"versions": [v.as_json() for v in versions]}))
+
+
+@router.get("/memories/{id}/propositions", response_model=bodies.PropositionsBody, responses=answers_with(404))
+@scope_aware
+async def propositions(memory_id: MemoryId, request: Request, runtime: RuntimeDep) -> bodies.PropositionsBody:
+    """The statements that a language model made of a memory; none until they are extracted."""
+    found = await reached(request, runtime.serving_robot()).propositions(memory_id)
+    return bodies.PropositionsBody(propositions=found)
 
 
 @router.post("/memories/erase", response_model=bodies.ErasedBody, responses=answers_with(409))

@@ -70,13 +70,21 @@ async def recall_by_query(
     metadata: Annotated[schemas.Text | None, Query(description="a JSON object that the memory's must contain")] = None,
     scope: ScopeText = None,
     timeframe: Annotated[schemas.Text | None, Query(max_length=200)] = None,
+    timezone: Annotated[schemas.Text, Query(max_length=schemas.MAX_ZONE, description=schemas.ZONE)] = "UTC",
 ) -> Response:
     """Search long-term memory, best match first. For what it has no parameter for, there is POST /v1/recall."""
     given, wanted = parse_metadata(metadata), parse_scope(scope)
     robot = reached(request, runtime.serving_robot())
     return _answer(
         await robot.recall(
-            q, limit=limit, strategy=strategy, tags=tag or [], metadata=given, scope=wanted, timeframe=timeframe
+            q,
+            limit=limit,
+            strategy=strategy,
+            tags=tag or [],
+            metadata=given,
+            scope=wanted,
+            timeframe=timeframe,
+            timezone=timezone,
         )
     )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from .conftest import LIMIT_S, Command, contents, contents_of, fill
+from .conftest import LIMIT_S, Command, contents, contents_of, fill, interrupt, wait_until
 
 TEXTS = [f"memory {n}" for n in range(40)]
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -132,6 +133,32 @@ def test_a_bad_line_of_many_is_named_with_how_to_go_on(command: Command, tmp_pat
     edit(file, 400, created_at="2026-01-01T00:00:00Z")
     rest = command.good("import", "--group", "copy", "--resume", "--no-verify", str(file))
     assert rest.err.startswith("imported 350 memories into copy (from line 252 on): 350 new")
+
+
+def test_how_to_go_on_names_the_group_in_full(command: Command, tmp_path: Path) -> None:
+    fill(command.dsn, "support", [f"memory {n}" for n in range(600)])
+    file, before, after = tmp_path / "in.jsonl", "go on with: robotgroups ", " (and the options for the database)"
+    command.good("export", "--group", "support", "--output", str(file))
+    edit(file, 400, created_at="yesterday")
+    group = ["--group", "copy", "--cluster", "a cluster", "--namespace-uid", "uid-1"]
+    ended = command.run("import", *group, "--create", "--no-verify", str(file))
+    advice = ended.err.splitlines()[-1].partition(before)[2].removesuffix(after)
+    assert advice == f"import --group copy --cluster 'a cluster' --namespace-uid uid-1 --resume --no-verify {file}"
+    edit(file, 400, created_at="2026-01-01T00:00:00Z")
+    assert "350 new" in command.good(*shlex.split(advice)).err
+    # an export that is interrupted while it replaces a file
+    part = tmp_path / "in.jsonl.part"
+    with psycopg.connect(command.dsn) as blocking:
+        blocking.execute("LOCK TABLE robotgroups.memory_versions IN ACCESS EXCLUSIVE MODE")
+        process = command.start("export", *group, "--output", str(file), "--overwrite")
+        wait_until(part.exists, process)
+        stopped = interrupt(process)
+    advice = stopped.err.splitlines()[-1].partition(before)[2].removesuffix(after)
+    assert advice == (
+        f"export --group copy --cluster 'a cluster' --namespace-uid uid-1 --output {file} --resume --overwrite"
+    )
+    command.good(*shlex.split(advice))
+    assert (len(contents_of(file)), part.exists()) == (600, False)
 
 
 @pytest.mark.parametrize(

@@ -288,8 +288,9 @@ async def test_another_group_of_the_space_may_update_and_another_space_may_not(g
     with pytest.raises(UnknownMemoryError):
         await update(group, memory_id, "mine")
     stranger = await group.store.ensure_group(GroupKey("local", "other", "stranger"), GroupSettings())
-    with pytest.raises(UnknownMemoryError):
-        await group.store.history(stranger, memory_id)
+    for read in (group.store.history, group.store.propositions):
+        with pytest.raises(UnknownMemoryError):
+            await read(stranger, memory_id)
 
 
 async def test_an_update_and_whoever_makes_lexemes_do_not_wait_for_each_other(group: Group) -> None:

@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 from fake_llm import FakeLlm, Fault
 from jobs_group import Group
 from robot_process import until
 
+from robotgroups.errors import UnknownMemoryError
 from robotgroups.jobs import Job, JobKind
 from robotgroups.models import ChangeKind, GroupKey, GroupSettings
 
@@ -131,6 +133,22 @@ async def test_propositions_of_a_former_content_go_with_it(group: Group) -> None
     await group.sql("UPDATE robotgroups.memories SET content = 'Snow melts.', version = version + 1")
     await all_extracted(group)
     assert await propositions(group, memory) == ["Snow melts."]
+
+
+async def test_propositions_are_read_and_full_text_recall_does_not_search_them(group: Group) -> None:
+    a = await group.host("a")
+    (memory,) = await group.remember(TEXT)
+    assert await a.propositions(memory) == []
+    await group.sql("UPDATE robotgroups.memories SET propositions = '{Robots remember.,Databases last.}'")
+    assert await a.propositions(memory) == ["Robots remember.", "Databases last."]
+    assert [m.id for m in await a.recall("robots")] == [memory]
+    assert await a.recall("databases") == []
+    await a.forget(memory)
+    assert await a.propositions(memory) == ["Robots remember.", "Databases last."]
+    await group.sql("UPDATE robotgroups.memories SET expires_at = now()")
+    for unknown in (memory, memory + 1):
+        with pytest.raises(UnknownMemoryError, match=f"no memory has id {unknown}"):
+            await a.propositions(unknown)
 
 
 async def test_whose_claim_is_gone_adds_nothing(group: Group) -> None:

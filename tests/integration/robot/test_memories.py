@@ -89,6 +89,25 @@ async def test_recall_by_a_body_filters_explains_and_scores(running: Group) -> N
     assert await ids_by_recall(client, "fox", include_forgotten=True) == ids
     unknown = await client.post("/v1/recall", json={"query": "fox", "strategy": "astrology"})
     assert (unknown.status_code, "astrology" in unknown.json()["detail"]) == (422, True)
+    for field, weights in (
+        ("relevance", {"similarity": 1e308, "tags": 1e308}),
+        ("relevance", {"half_life_hours": 1e308}),
+        ("weights", {"fulltext": -1}),
+        ("weights", {"k": 0}),
+    ):
+        refused = await client.post("/v1/recall", json={"query": "fox", field: weights})
+        assert (refused.status_code, field in refused.text) == (422, True), refused.text
+    for zone, found in (("UTC", []), ("Pacific/Kiritimati", ids[1:])):
+        # in Kiritimati it is 14 hours later
+        later = datetime.now(UTC) + timedelta(hours=1)
+        begun = later.replace(tzinfo=None).isoformat()
+        assert await ids_by_recall(client, "fox", timeframe=f"{begun}/P1D", timezone=zone) == found
+        by_query = await client.get("/v1/recall", params={"q": "fox", "timeframe": f"{begun}/P1D", "timezone": zone})
+        assert [m["id"] for m in by_query.json()["memories"]] == found
+    lost = await client.post("/v1/recall", json={"query": "fox", "timezone": "Mars/Base"})
+    assert (lost.status_code, "unknown timezone 'Mars/Base'" in lost.json()["detail"]) == (422, True)
+    nothing = {"query": "fox", "weights": {"fulltext": 0, "vector": 0}}
+    assert "must be above 0" in (await client.post("/v1/recall", json=nothing)).json()["detail"]
     vector = await client.post("/v1/recall", json={"query": "fox", "strategy": "hybrid", "weights": {"vector": 2}})
     assert vector.json()["type"] == "urn:robotgroups:problem:missing-feature"
 

@@ -1,5 +1,6 @@
 """S1 over HTTP: with a token that is limited to a scope nothing of another scope is seen, touched or guessed."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ async def test_ids_of_others_do_not_exist(case: Case) -> None:
         for method, where, body in (
             ("GET", path, None),
             ("GET", f"{path}/history", None),
+            ("GET", f"{path}/propositions", None),
             ("PATCH", path, {"content": "ann was here", "tags": ["ann"]}),
             ("PATCH", path, {"expires_at": None}),
             ("DELETE", path, None),
@@ -208,6 +210,55 @@ async def test_what_concerns_all_is_refused(case: Case) -> None:
     assert (await case.robot.client.get("/v1/status")).json()["active"] == ["primary"]
 
 
+async def test_files_are_those_of_the_scope(case: Case) -> None:
+    """The same path, with the same words, of Ann, of Bob and of nobody: three files, of which one is Ann's."""
+    owner, path, before = case.robot.client, "notes.md", await case.others()
+
+    def file(text: str, scope: dict[str, str] | None = None) -> dict[str, Any]:
+        return {"path": path, "text": text, "tags": ["case"]} | ({} if scope is None else {"scope": scope})
+
+    async def listed(client: httpx.AsyncClient, **params: str) -> list[tuple[str, dict[str, str], int]]:
+        files = (await client.get("/v1/files", params=params)).json()["files"]
+        return [(f["path"], f["scope"], f["chunks"]) for f in files]
+
+    for scope in ({}, BOB):
+        assert (
+            await owner.put("/v1/files", json=file("# A\n\nbob's secret\n\n# B\n\nelephants", scope))
+        ).status_code == 200
+    theirs = await listed(owner)
+    assert theirs == [(path, {}, 2), (path, BOB, 2)]
+    # what is not Ann's is neither seen nor touched
+    assert await listed(case.ann) == []
+    assert (await case.ann.delete("/v1/files", params={"path": path})).json()["existed"] is False
+    for scope in (BOB, {"topic": "t"}, BOB | {"topic": "t"}):
+        text = json.dumps(scope)
+        for answer in (
+            await case.ann.put("/v1/files", json=file("# A\n\nforged", scope)),
+            await case.ann.get("/v1/files", params={"scope": text}),
+            await case.ann.delete("/v1/files", params={"path": path, "scope": text}),
+        ):
+            assert is_problem(answer, 403, "not-permitted"), answer.text
+    assert await listed(owner) == theirs
+    # hers is another file of that path, and its memories are hers
+    own = ANN | {"topic": "t"}
+    for hers in (None, own):
+        done = await case.ann.put("/v1/files", json=file("# A\n\nbob's secret\n\n# B\n\nelephants", hers))
+        assert (done.json()["changed"], done.json()["added"]) == (True, 2), "nobody else has said it"
+    assert await listed(case.ann) == [(path, own, 2), (path, ANN, 2)]
+    assert await listed(case.ann, scope=json.dumps(own)) == [(path, own, 2)]
+    found = (await case.ann.post("/v1/recall", json={"query": "elephants"})).json()["memories"]
+    assert [m["scope"] for m in found] == [ANN, own]
+    assert (await case.ann.put("/v1/files", json=file("# A\n\nbob's secret"))).json()["removed"] == 1
+    assert await listed(owner, scope=json.dumps(BOB)) == [(path, BOB, 2)]
+    assert (await case.ann.put("/v1/files", json=file(""))).json()["removed"] == 1
+    assert (await case.ann.delete("/v1/files", params={"path": path, "scope": json.dumps(own)})).json()["removed"] == 2
+    assert await listed(case.ann) == []
+    assert await listed(owner) == theirs
+    recalled = (await owner.post("/v1/recall", json={"query": "elephants"})).json()["memories"]
+    assert [m["scope"] for m in recalled] == [{}, BOB]
+    assert await case.others() == before
+
+
 async def test_what_is_remembered_gets_the_scope(case: Case) -> None:
     async def scope_of(answer: httpx.Response) -> Any:
         assert answer.status_code == 201, answer.text
@@ -253,6 +304,7 @@ async def test_ones_own_memories_are_ones_own(case: Case) -> None:
     ann, path = case.ann, f"/v1/memories/{case.of_ann}"
     assert (await ann.patch(path, json={"content": "ann's other secret"})).json()["version"] == 2
     assert len((await ann.get(f"{path}/history")).json()["versions"]) == 2
+    assert (await ann.get(f"{path}/propositions")).json() == {"propositions": []}
     assert (await ann.post("/v1/working-memory/pins", json={"ids": [case.of_ann]})).json() == {"changed": 1}
     unpin = await ann.request("DELETE", "/v1/working-memory/pins", json={"ids": [case.of_ann]})
     assert unpin.json() == {"changed": 1}

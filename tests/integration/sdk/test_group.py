@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from robotgroups import RobotGroup
@@ -53,10 +54,14 @@ def test_a_new_group_is_what_it_was_declared_to_be(group: RobotGroup, dsn: str) 
         "working_memory_nodes": 0,
         "working_memory_tokens": 0,
         "max_tokens": 8000,
+        "pinned_tokens": 0,
         "token_utilization": 0.0,
         "in_sync": True,
         "epoch": 2,
         "revision": 2,
+        "eviction": "balanced",
+        "space": None,
+        "language": "english",
         "unembedded": 0,
         "backfill": 0,
         "failing_jobs": 0,
@@ -318,13 +323,52 @@ def test_many_threads_may_write_at_once(group: RobotGroup) -> None:
         ({"active": ["a_b"]}, "active 'a_b' must be a DNS label"),
         ({"active": ["a", "a"]}, "robot 'a' is named twice"),
         ({"active": ["a"], "passive": ["a"]}, "robot 'a' is named twice"),
-        ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
+        ({"active": "support"}, "active must be a list of names, not the text 'support'"),
+        ({"passive": "standby"}, "passive must be a list of names, not the text 'standby'"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number, 1..2147483647, not 0"),
+        ({"eviction": "random"}, "unknown eviction 'random': choose one of balanced, lru, lfu, fifo"),
+        ({"language": 7}, "language must be text, not 7"),
+        ({"space": "Our space"}, "space 'Our space' must be a DNS label"),
+        ({"expire_after": 90}, "expire_after must be a timedelta between 1 second and 999999 days, or None, not 90"),
+        ({"expire_after": timedelta(0)}, "expire_after must be a timedelta between 1 second"),
+        ({"keep_memories": 0}, "keep_memories must be a whole number, 1..1000000000, not 0"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_done(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as refused:
         RobotGroup(**{"name": "g", "active": ["a"]} | arguments, dsn="postgresql://nobody@127.0.0.1:1/nothing")
     assert isinstance(refused.value, ArgumentError)
+
+
+def test_what_is_declared_of_a_group_holds_until_it_is_declared_anew(dsn: str) -> None:
+    def stored() -> tuple[Any, ...]:
+        with psycopg.connect(dsn) as connection:
+            row = connection.execute(
+                "SELECT eviction, language, max_tokens, expire_after_s, keep_memories FROM robotgroups.groups "
+                "WHERE name = 'declared'"
+            ).fetchone()
+        assert row is not None
+        return row
+
+    first: dict[str, Any] = {"eviction": "fifo", "language": "german", "max_tokens": 100, "space": "common"}
+    with RobotGroup("declared", ["a"], dsn=dsn, expire_after=timedelta(days=90), keep_memories=1000, **first) as group:
+        status = group.status()
+        assert {name: status[name] for name in first} == first
+        group.remember("Die Kunden warten.")
+        pinned = group.remember("Angeheftet.")
+        group.pin(pinned)
+        assert len(group.recall("Kunde")) == 1, "by German words"
+        assert 0 < group.status()["pinned_tokens"] < group.status()["working_memory_tokens"]
+        with RobotGroup("declared", dsn=dsn):  # says nothing of it
+            assert stored() == ("fifo", "german", 100, 90 * 24 * 3600, 1000)
+        with RobotGroup("sibling", ["b"], dsn=dsn, space="common", language="german") as other:
+            assert len(other.recall("Kunde")) == 1, "the space is shared"
+        with pytest.raises(ArgumentError, match="remembers in the space common, which cannot be changed to elsewhere"):
+            RobotGroup("declared", dsn=dsn, space="elsewhere")
+        with pytest.raises(ArgumentError, match="unknown text search language klingon"):
+            RobotGroup("declared", dsn=dsn, language="klingon")
+        with RobotGroup("declared", dsn=dsn, eviction="lru", expire_after=None, keep_memories=None):
+            assert stored() == ("lru", "german", 100, None, None)
 
 
 def test_wrong_calls_are_refused_and_name_the_value(group: RobotGroup) -> None:

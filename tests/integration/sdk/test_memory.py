@@ -103,6 +103,7 @@ def test_pins_updates_history_and_erasure(group: RobotGroup) -> None:
     assert group.update(kept, "kept and changed", tags=["t"]).version == 2
     assert [v.content for v in group.history(kept)] == ["kept and changed", "kept"]
     assert len(group.history(kept, limit=1)) == 1
+    assert group.propositions(kept) == []
     assert group.erase(kept) == 1
     assert group.erase(scope=ANN) == 0
     with pytest.raises(UnknownMemoryError):
@@ -136,6 +137,9 @@ async def test_the_synchronous_client_does_the_same(served: Served) -> None:
             assert ids(client.recall("apple", limit=2, scope=BOB, into_working_memory=True)) == made[:4:2]
             assert client.update(made[0], "a pear", expires_at=datetime(2100, 1, 1, tzinfo=UTC)).version == 2
             assert [v.content for v in client.history(made[0])] == ["a pear", "apple 0"]
+            assert client.propositions(made[0]) == []
+            with pytest.raises(UnknownMemoryError):
+                client.propositions(10**9)
             with pytest.raises(IdempotencyConflictError):
                 client.remember_many([NewMemory("x", key="k"), NewMemory("y", key="k")])
             assert client.erase(scope=ANN) == 10

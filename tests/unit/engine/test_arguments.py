@@ -1,5 +1,7 @@
 """What recall and tokenizers accept."""
 
+from typing import Any
+
 import pytest
 
 from robotgroups import tokens
@@ -39,3 +41,29 @@ def test_tokens_are_counted_offline() -> None:
 def test_an_encoding_that_needs_the_network_is_refused() -> None:
     with pytest.raises(ArgumentError, match="'o200k_base': choose one of cl100k_base"):
         tokens.count("x", "o200k_base")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"originators": "writer"}, "originators must be a list of names, not the text 'writer'"),
+        ({"originators": ["a\0"]}, "originator holds a NUL character"),
+        ({"tags": "a:b"}, "tags must be a list of tags, not the text 'a:b'"),
+        ({"weights": "1"}, "weights must be a mapping such as {'fulltext': 1.0}, not '1'"),
+        ({"weights": {"fulltext": 1e308}}, "weight of fulltext must be a number between 0 and 1000000, not 1e+308"),
+        ({"weights": {"vector": -0.5}}, "weight of vector must be a number between 0 and 1000000, not -0.5"),
+        ({"weights": {"vector": float("nan")}}, "weight of vector must be a number between 0 and 1000000, not nan"),
+        ({"weights": {"vector": "1"}}, "weight of vector must be a number between 0 and 1000000, not '1'"),
+        ({"weights": {"fulltext": 0, "vector": 0}}, "one of the weights fulltext and vector must be above 0"),
+        ({"weights": {"k": 0}}, "k must be a whole number between 1 and 1000000, not 0"),
+        ({"weights": {"k": float("nan")}}, "k must be a whole number between 1 and 1000000, not nan"),
+        ({"weights": {"k": float("inf")}}, "k must be a whole number between 1 and 1000000, not inf"),
+        ({"weights": {"k": "60"}}, "k must be a whole number between 1 and 1000000, not '60'"),
+        ({"relevance": "high"}, "relevance must be true, false or a mapping such as {'recency': 0.5}, not 'high'"),
+        ({"relevance": {"similarity": 1e308}}, "weight of similarity must be a number between 0 and 1000000, not 1e"),
+    ],
+)
+def test_what_recall_cannot_go_by_is_refused_by_name(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError) as refused:
+        request_of("x", limit=1, **arguments)
+    assert str(refused.value).startswith(message)

@@ -296,6 +296,33 @@ async def test_recall_sends_all_that_it_is_asked_and_tells_what_is_not_embedded(
     assert [json.loads(r.content)["relevance"] for r in service.asked[1:]] == [{}, True]
 
 
+@pytest.mark.parametrize("field", ["tags", "originators"])
+async def test_a_text_is_not_split_into_a_list_of_its_letters(field: str) -> None:
+    service = Service(httpx.Response(200, json={"memories": []}))
+    async with service.client() as client:
+        with pytest.raises(errors.ArgumentError, match=f"{field} must be a list of .*, not the text 'writer'"):
+            await client.recall("x", **{field: "writer"})  # type: ignore[arg-type]
+        with pytest.raises(errors.ArgumentError, match="tags must be a list of tags, not the text 'writer'"):
+            await client.load_text("a.md", "# A", tags="writer")
+    assert service.asked == []
+
+
+async def test_a_timezone_is_sent_when_it_is_another_and_a_pair_is_read_in_it() -> None:
+    service = Service(httpx.Response(200, json={"memories": []}))
+    async with service.client() as client:
+        await client.recall("x", timeframe="yesterday", timezone="UTC")
+        await client.recall("x", timeframe="yesterday", timezone="Europe/Berlin")
+        await client.recall("x", timeframe=(datetime(2026, 7, 1), None), timezone="Europe/Berlin")  # noqa: DTZ001
+        with pytest.raises(errors.ArgumentError, match="unknown timezone 'Mars/Base': give an IANA name"):
+            await client.recall("x", timezone="Mars/Base")
+    asked = [json.loads(request.content) for request in service.asked]
+    assert [(body["timeframe"], body.get("timezone")) for body in asked] == [
+        ("yesterday", None),
+        ("yesterday", "Europe/Berlin"),
+        ("2026-06-30T22:00:00+00:00/..", "Europe/Berlin"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [
@@ -369,6 +396,7 @@ async def test_pins_and_the_life_of_a_memory() -> None:
         ("GET", "/v1/memories/7"): MEMORY,
         ("PATCH", "/v1/memories/7"): updated,
         ("GET", "/v1/memories/7/history"): {"versions": [version]},
+        ("GET", "/v1/memories/7/propositions"): {"propositions": ["x is", "y is"]},
         ("POST", "/v1/memories/erase"): {"erased": 3},
     }
     asked: list[Any] = []
@@ -384,6 +412,7 @@ async def test_pins_and_the_life_of_a_memory() -> None:
         await client.update(7, expires_at=None)
         await client.update(7, metadata={}, expires_at=datetime(2100, 1, 1, tzinfo=UTC))
         assert [v.version for v in await client.history(7, limit=5)] == [1]
+        assert await client.propositions(7) == ["x is", "y is"]
         assert await client.erase(scope={"user": "u1"}) == 3
         assert await client.erase(range(1, 1502)) == 6
         assert await client.erase([]) == 0
@@ -395,8 +424,8 @@ async def test_pins_and_the_life_of_a_memory() -> None:
         {"expires_at": None},
         {"metadata": {}, "expires_at": "2100-01-01T00:00:00+00:00"},
     ]
-    assert asked[6:8] == ["limit=5", {"scope": {"user": "u1"}, "tags": []}]
-    assert [len(body["ids"]) for body in asked[8:]] == [1000, 501]
+    assert asked[6:9] == ["limit=5", "", {"scope": {"user": "u1"}, "tags": []}]
+    assert [len(body["ids"]) for body in asked[9:]] == [1000, 501]
 
 
 class Feed(httpx.AsyncByteStream):

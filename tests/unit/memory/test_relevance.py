@@ -134,14 +134,29 @@ def test_scaled_scores() -> None:
     assert scaled([]) == []
 
 
+HALF_LIFE = "half_life_hours must be a number above 0 and at most 1000000000"
+
+
+def test_the_largest_weights_and_the_shortest_half_life_are_finite() -> None:
+    made = Weights(1_000_000, 1_000_000, 1_000_000, 1_000_000, half_life_hours=5e-324)
+    found = score(Candidate(1, 1.0, NOW - timedelta(days=3650), 2**31), ["a"], NOW, made)
+    assert (found.recency, 0 <= found.total <= 1) == (0.0, True)
+    assert score(Candidate(1, 1.0, NOW), [], NOW, Weights(5e-324, 0, 0, 0)).total <= 1
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Weights(similarity=-1), "weight of similarity must be 0 or more, not -1"),
-        (lambda: Weights(tags=math.nan), "weight of tags must be 0 or more, not nan"),
-        (lambda: Weights(access=math.inf), "weight of access must be 0 or more, not inf"),
+        (lambda: Weights(similarity=-1), "weight of similarity must be a number between 0 and 1000000, not -1"),
+        (lambda: Weights(tags=math.nan), "weight of tags must be a number between 0 and 1000000, not nan"),
+        (lambda: Weights(access=math.inf), "weight of access must be a number between 0 and 1000000, not inf"),
+        (lambda: Weights(1e308, 1e308), "weight of similarity must be a number between 0 and 1000000, not 1e+308"),
+        (lambda: Weights(recency=True), "weight of recency must be a number between 0 and 1000000, not True"),
+        (lambda: Weights(tags="1"), "weight of tags must be a number between 0 and 1000000, not '1'"),  # type: ignore[arg-type]
         (lambda: Weights(0, 0, 0, 0), "one of the weights similarity, tags, recency and access must be above 0"),
-        (lambda: Weights(half_life_hours=0), "half_life_hours must be above 0, not 0"),
+        (lambda: Weights(half_life_hours=0), f"{HALF_LIFE}, not 0"),
+        (lambda: Weights(half_life_hours=math.inf), f"{HALF_LIFE}, not inf"),
+        (lambda: Weights(half_life_hours=10**10), f"{HALF_LIFE}, not 10000000000"),
         (lambda: score(Candidate(7, 1.5, NOW), [], NOW), "similarity of memory 7 must be at most 1.0, not 1.5"),
         (lambda: score(Candidate(7, math.nan, NOW), [], NOW), "similarity of memory 7 must be at most 1.0, not nan"),
         (lambda: score(Candidate(7, 1, NOW, -1), [], NOW), "access_count of memory 7 must be 0 or more, not -1"),

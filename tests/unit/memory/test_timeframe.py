@@ -38,19 +38,53 @@ NEXT = datetime(2026, 1, 2, tzinfo=UTC)
         ((DAY, NEXT), DAY, NEXT),
         ((None, NEXT.astimezone(timezone(timedelta(hours=5)))), None, NEXT),
         ((datetime(2026, 1, 1), None), DAY, None),  # noqa: DTZ001  a time without a zone is UTC
+        ("2026-01-01/P1D", DAY, NEXT),
+        ("P1D/2026-01-02", DAY, NEXT),
+        ("2026-01-01/PT24H", DAY, NEXT),
+        ("2026-01-01/pt1440m", DAY, NEXT),
+        ("2025-12-25/P1W", at("2025-12-25"), DAY),
+        ("2025-12-01/P1M", at("2025-12-01"), DAY),
+        ("P1M/2026-02-01", DAY, at("2026-02-01")),
+        ("2024-02-29/P1Y", at("2024-02-29"), at("2025-02-28")),
+        ("2026-01-31/P1M", at("2026-01-31"), at("2026-02-28")),
+        ("P13M/2026-03-31", at("2025-02-28"), at("2026-03-31")),
+        ("2026-01-01T08:00Z/P1Y2M3DT4H5M6.5S", at("2026-01-01T08:00"), at("2027-03-04T12:05:06.500")),
     ],
 )
 def test_time_frames(given: Any, since: datetime | None, until: datetime | None) -> None:
     assert timeframe.parse(given, now=NOW) == (since, until)
 
 
-@pytest.mark.parametrize("given", ["soon", "2026-01-01/2026-13-01", "1/2/3", "soon/later", "tomorrow/..", "auto"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "soon",
+        "2026-01-01/2026-13-01",
+        "1/2/3",
+        "soon/later",
+        "tomorrow/..",
+        "auto",
+        "P1M/..",
+        "../P1M",
+        "P1M/P1D",
+        "2026-01-01/P",
+        "2026-01-01/PT",
+        "2026-01-01/P1",
+        "2026-01-01/P1H",
+        "2026-01-01/-P1D",
+        "2026-01-01/P1M1Y",
+        "2026-01-01/P9000Y",
+        "P3000Y/2026-01-01",
+        "2026-01-01/P999999M999999D",
+        "P999999D/2026-01-01",
+    ],
+)
 def test_a_time_frame_that_cannot_be_read_is_named(given: str) -> None:
     with pytest.raises(ArgumentError, match=f"timeframe '{given}'"):
         timeframe.parse(given, now=NOW)
 
 
-@pytest.mark.parametrize("given", ["2026-01-02/2026-01-01", (DAY, DAY)])
+@pytest.mark.parametrize("given", ["2026-01-02/2026-01-01", (DAY, DAY), "2026-01-01/P0D", "PT0S/2026-01-01"])
 def test_a_time_frame_that_ends_before_it_begins_is_refused(given: Any) -> None:
     with pytest.raises(ArgumentError, match="ends before it begins"):
         timeframe.parse(given, now=NOW)
@@ -273,6 +307,36 @@ def test_the_calendar_turns(words: str, now: str, since: str, until: str) -> Non
 def test_days_are_those_of_the_zone(words: str, since: str, until: str | None) -> None:
     frame = timeframe.parse(words, now=datetime(2026, 3, 28, 23, 30, tzinfo=UTC), zone=BERLIN)
     assert frame == (datetime.fromisoformat(since), datetime.fromisoformat(until) if until else None)
+
+
+@pytest.mark.parametrize(
+    ("given", "since", "until"),
+    [
+        ("2026-03-29/2026-03-30", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),
+        ("2026-03-29/P1D", "2026-03-28T23:00Z", "2026-03-29T22:00Z"),  # 23 hours long
+        ("2026-03-29/PT24H", "2026-03-28T23:00Z", "2026-03-29T23:00Z"),
+        ("P1M/2026-04-01", "2026-02-28T23:00Z", "2026-03-31T22:00Z"),
+        ("2026-03-29T12:00+00:00/..", "2026-03-29T12:00Z", None),
+        ((datetime(2026, 3, 29), None), "2026-03-28T23:00Z", None),  # noqa: DTZ001
+        # the clocks show half past two twice
+        ("2026-10-25T02:30+02:00/2026-10-25T02:30+01:00", "2026-10-25T00:30Z", "2026-10-25T01:30Z"),
+        ("2026-10-25T01:30/PT2H", "2026-10-24T23:30Z", "2026-10-25T01:30Z"),
+    ],
+)
+def test_intervals_without_a_zone_are_of_the_zone(given: Any, since: str, until: str | None) -> None:
+    frame = timeframe.parse(given, now=NOW, zone=BERLIN)
+    assert frame == (datetime.fromisoformat(since), datetime.fromisoformat(until) if until else None)
+    if not isinstance(given, str):
+        assert timeframe.interval(given, BERLIN) == "2026-03-28T23:00:00+00:00/.."
+
+
+@pytest.mark.parametrize(
+    "name", ["Mars/Base", "", "../etc/passwd", "/etc/passwd", "Europe", "a\0b", "zone.tab", 7, None]
+)
+def test_an_unknown_timezone_is_named(name: Any) -> None:
+    with pytest.raises(ArgumentError) as refused:
+        timeframe.zone_named(name)
+    assert str(refused.value) == (f"unknown timezone {name!r}: give an IANA name such as 'Europe/Berlin', or 'UTC'")
 
 
 def test_hours_are_counted_on_the_clock_when_summer_begins() -> None:

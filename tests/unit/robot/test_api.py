@@ -35,6 +35,7 @@ ROUTES = [
     ("GET", "/v1/memories/1"),
     ("PATCH", "/v1/memories/1"),
     ("GET", "/v1/memories/1/history"),
+    ("GET", "/v1/memories/1/propositions"),
     ("DELETE", "/v1/memories/1"),
     ("POST", "/v1/memories/1/restore"),
     ("POST", "/v1/failover"),

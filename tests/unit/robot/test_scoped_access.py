@@ -31,7 +31,11 @@ ALLOWED = {
     ("PATCH", "/v1/memories/{id}"),
     ("DELETE", "/v1/memories/{id}"),
     ("GET", "/v1/memories/{id}/history"),
+    ("GET", "/v1/memories/{id}/propositions"),
     ("POST", "/v1/memories/{id}/restore"),
+    ("PUT", "/v1/files"),
+    ("GET", "/v1/files"),
+    ("DELETE", "/v1/files"),
     ("GET", "/v1/status"),
 }
 SCOPED = scoped_token(TOKEN, {"user": "u1"})

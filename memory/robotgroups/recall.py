@@ -139,7 +139,7 @@ def request_of(
     """Check what recall is asked for.
 
     ``weights`` are those of hybrid's fusion: {"fulltext": 1.0, "vector": 1.0, "k": 60}. ``relevance`` True scores by
-    HTM's weights, a mapping by its own (fields of ``relevance.Weights``).
+    HTM's weights, a mapping by its own (fields of ``relevance.Weights``). Of a time alone the query may be blank.
 
     Raises:
         InvalidTextError, InvalidTagError, InvalidMetadataError, InvalidScopeError: ArgumentErrors that name the field.
@@ -165,7 +165,17 @@ def request_of(
     if not 0 <= widen <= MAX_WIDEN:
         raise ArgumentError(f"widen must be between 0 and {MAX_WIDEN} steps, not {widen}")
     fusion = Fusion(given.get("fulltext", 1.0), given.get("vector", 1.0), given.get("k", 60))
-    return Request(check_query(query), chosen, check_limit(limit), filters, fusion, _relevance(relevance), widen)
+    query = _check_query(query, chosen, timed=since is not None or until is not None)
+    return Request(query, chosen, check_limit(limit), filters, fusion, _relevance(relevance), widen)
+
+
+def _check_query(query: str, strategy: RecallStrategy, *, timed: bool) -> str:
+    """Full text finds the newest of a time of which nothing else is asked; a meaning is needed by the others."""
+    if query or not timed:
+        return check_query(query)
+    if strategy is not RecallStrategy.FULLTEXT:
+        raise ArgumentError(f"the query is nothing but a time, which {strategy} cannot find: say more, or use fulltext")
+    return query
 
 
 def _relevance(given: bool | Mapping[str, float]) -> scorer.Weights | None:

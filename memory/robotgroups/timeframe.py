@@ -85,16 +85,12 @@ def resolve(
 ) -> tuple[str, datetime | None, datetime | None]:
     """What recall searches for, and when: (query, since, until). "auto" takes the time out of the query.
 
-    Raises:
-        ArgumentError: as ``parse``, or the query is nothing but a time.
-
+    Nothing is left of a query that is nothing but a time. ArgumentError as ``parse``.
     """
     if timeframe != AUTO:
         return query, *parse(timeframe, now=now, zone=zone)
     rest, frame = extract(query, now, zone)
-    if not rest.strip():
-        raise ArgumentError(f"query {shown(query)} is nothing but a time: say what to look for")
-    return rest, *(frame or (None, None))
+    return rest.strip() and rest, *(frame or (None, None))
 
 
 async def resolve_aside(

@@ -82,6 +82,8 @@ def test_recall_tells_why_and_takes_in(group: RobotGroup) -> None:
     assert group.recall("elephant")[0].parts is None
     assert group.clear_working_memory() == 1
     assert group.recall("elephant last year", timeframe="auto") == []
+    assert ids(group.recall("today", timeframe="auto")) == [first]
+    assert group.recall("yesterday", timeframe="auto") == []
     assert [m.in_working_memory for m in group.recall("elephant", into_working_memory=True)] == [True]
     assert ids(group.working_memory()) == [first]
 

@@ -1,5 +1,6 @@
 """What recall and tokenizers accept."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,14 @@ from robotgroups.recall import RecallStrategy, request_of
 def test_full_text_recall_is_accepted() -> None:
     assert request_of("customer", limit=1).strategy is RecallStrategy.FULLTEXT
     assert request_of("customer", limit=1000, strategy="hybrid").candidates == 1000
+
+
+def test_a_time_alone_needs_no_words_but_a_meaning_does() -> None:
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    assert request_of("", limit=1, since=since).query == ""
+    for strategy in ("vector", "hybrid"):
+        with pytest.raises(ArgumentError, match=f"^the query is nothing but a time, which {strategy} cannot find: say"):
+            request_of("", limit=1, strategy=strategy, until=since)
 
 
 @pytest.mark.parametrize(

@@ -317,8 +317,8 @@ class GroupStatus:
 
     ``unembedded``: how many memories vector recall does not know yet; ``backfill``: how many the model that is to serve
     next has not embedded. ``failing_jobs``: how much background work failed the last time, with the error of the oldest
-    in ``job_error``; it is tried again and again. ``embedding_conflict``: which groups of the same space name another
-    embedding.
+    in ``job_error``; it is tried again and again. ``embedding_conflict`` and ``language_conflict``: which groups of the
+    same space name another embedding or language.
     """
 
     id: int
@@ -340,6 +340,7 @@ class GroupStatus:
     failing_jobs: int = 0
     job_error: str | None = None
     embedding_conflict: str | None = None
+    language_conflict: str | None = None
 
     def named(self, role: Role) -> tuple[str, ...]:
         """Names of the robots of one role, in declared order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.link import Link
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
+from robotgroups.memories import Place
 from robotgroups.memory_session import MemorySession
 from robotgroups.models import (
     Change,
@@ -42,6 +43,9 @@ from robotgroups.transfer_store import TransferStore
 
 FUSION, NO_FILTERS = Fusion(), Filters()
 _RECALL = "SELECT * FROM robotgroups.recall_rows(%s, %s, %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s)"
+_STATUS = (
+    "SELECT robotgroups.group_status(%s) || jsonb_build_object('language_conflict', robotgroups.language_conflict(%s))"
+)
 _FLOAT4 = "%.9g".__mod__  # all the digits that a float4 has, in a third of the time that all of Python's take
 _RECALL_BY_VECTOR = (
     "SELECT * FROM robotgroups.unembedded(%s) unembedded "
@@ -207,13 +211,17 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def into_working_memory(
         self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int]
-    ) -> tuple[frozenset[int], int]:
+    ) -> tuple[dict[int, Place], int]:
         """Take memories into the working set, or count them as accessed there: those in it now, and the revision."""
         row = await self._row(
-            "SELECT * FROM robotgroups.into_working_memory(%s, %s, %s, %s::bigint[])",
-            (group_id, robot, tenure, list(memory_ids)),
+            "SELECT * FROM robotgroups.take_in(%s, %s, %s, %s::bigint[])", (group_id, robot, tenure, list(memory_ids))
         )
-        return frozenset(row["entered"]), row["revision"]
+        columns = (row[name] or () for name in ("entered", "keepers", "access_counts", "accessed_at", "pinned"))
+        places = {
+            memory_id: Place(keeper, accesses, accessed_at.astimezone(UTC), pinned)
+            for memory_id, keeper, accesses, accessed_at, pinned in zip(*columns, strict=True)
+        }
+        return places, row["revision"]
 
     async def pin(
         self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int], pinned: bool
@@ -302,7 +310,7 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def status(self, group_id: int) -> GroupStatus:
         """The group's state in one snapshot. UnknownGroupError."""
-        data = await self._value("SELECT robotgroups.group_status(%s)", (group_id,))
+        data = await self._value(_STATUS, (group_id, group_id))
         if data is None:
             raise errors.UnknownGroupError(f"no group has id {group_id}")
         last = data.pop("last_failover")

@@ -60,8 +60,8 @@ class Replica:
         self._store = store
         self._group_id = group_id
         self._session = session  # snapshot and feed are read here; the rest through the store's pool
-        # Told of memories of which nothing may be kept: at once of those that were forgotten or erased, with a heartbeat
-        # of those that were evicted, for nobody tells of it when they are erased later.
+        # Told of memories of which nothing may be kept: at once of those that were forgotten or erased; with the next
+        # heartbeat of those that left the cache otherwise, for nobody tells this robot when they are erased later.
         self._forget = forget
         self._evicted: set[int] = set()
         self.roles_at = time.monotonic()  # when the cache got the roles that it has

@@ -1,6 +1,12 @@
 -- What was found wrong with remembering again, with what comes into the working set, with relations and with languages. Signatures stay: robots of the version before
 -- call these functions while the database migrates.
 
+-- A space has one language, as it has one embedding: the one that was changed last. Which one each of its groups names stays written down. It is here
+-- because whoever writes locks groups before relations, as this does.
+ALTER TABLE robotgroups.groups ADD COLUMN named_language text;
+COMMENT ON COLUMN robotgroups.groups.language IS 'in which the memories of its space are searched';
+COMMENT ON COLUMN robotgroups.groups.named_language IS 'the language that the group itself names, where its space has another one';
+
 -- Remembering again ---------------------------------------------------------------------------------------------------------------------------------------------
 
 -- Of two expiries the later one; none (NULL) is later than any. Plain SQL without settings of its own, so that it is inlined.
@@ -390,11 +396,6 @@ LANGUAGE sql STABLE SET search_path = robotgroups, pg_temp SET enable_seqscan = 
 $$;
 
 -- Languages -----------------------------------------------------------------------------------------------------------------------------------------------------
-
--- A space has one language, as it has one embedding: the one that was changed last. Which one each of its groups names stays written down.
-ALTER TABLE robotgroups.groups ADD COLUMN named_language text;
-COMMENT ON COLUMN robotgroups.groups.language IS 'in which the memories of its space are searched';
-COMMENT ON COLUMN robotgroups.groups.named_language IS 'the language that the group itself names, where its space has another one';
 
 -- Makes the lexemes of up to p_limit memories that have none yet, oldest first; returns how many. Ids of a space are given under a lock that is held until
 -- the commit, so nothing can appear behind the watermark. One at a time; who comes second finds it done.

@@ -102,6 +102,14 @@ def check_query(query: str) -> str:
     return query
 
 
+def check_key(key: str) -> str:
+    """Return an idempotency key as it is. InvalidTextError unless it has 1 to 255 characters that can be stored."""
+    check_text(key, "key")
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
+        raise InvalidTextError(f"key must have 1 to {MAX_KEY_CHARACTERS} characters, not {len(key)}")
+    return key
+
+
 def check_limit(limit: int) -> int:
     """Return how many memories are asked for. ArgumentError when it is not in 1..1000."""
     if not 1 <= limit <= MAX_RECALL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -272,8 +272,8 @@ class Member(RecallVerbs, LifecycleVerbs, WorkingSetVerbs, RelationVerbs, TagVer
         await self._lexer.close()
         await self._session.close()
 
-    def _forgotten(self, memory_id: int) -> None:
-        self._prepared.forget(memory_id)
+    def _forgotten(self, memory_ids: Iterable[int]) -> None:
+        self._prepared.forget(memory_ids)
 
     async def _written(self, write: Write[T]) -> T:
         return await write(self.name, self._claim())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -79,6 +79,14 @@ class Memory:
                 values[place] = row[place] and row[place].astimezone(UTC)
         return make_memory(*values)
 
+    def placed(self, place: Place | None) -> Memory:
+        """The memory at this place in the working set; None: it is not in it."""
+        if place is None:
+            values: dict[str, Any] = {"keeper": None, "access_count": 0, "last_accessed_at": None, "pinned": False}
+        else:
+            values = asdict(place)
+        return replace(self, in_working_memory=place is not None, **values)
+
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``from_json`` reads, with ``score`` when recall gave one."""
         data: dict[str, Any] = {
@@ -106,6 +114,16 @@ class Memory:
         if self.parts is not None:
             data["parts"] = dict(self.parts)
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A memory's place in the working set."""
+
+    keeper: str
+    access_count: int
+    last_accessed_at: datetime
+    pinned: bool
 
 
 make_memory = maker(Memory)

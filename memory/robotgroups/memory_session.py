@@ -25,6 +25,8 @@ from robotgroups.snapshots import snapshot_of_rows
 _CHANGES, _SNAPSHOT = feed.READ.encode(), snapshots.READ.encode()
 _REMEMBER = b"SELECT * FROM robotgroups.remember_batch(%s, %s, %s, %s::jsonb)"
 _REMEMBER_ONE = b"SELECT * FROM robotgroups.remember_one(%s, %s, %s, %s::jsonb)"
+# What one of many has brought upon all of them: a value that cannot be stored as it is.
+_OF_ONE = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 _HUSH = b"SELECT set_config('robotgroups.quiet', %s, false)"
 
 
@@ -59,22 +61,24 @@ class MemorySession:
         """Remember items in one transaction, durable at return (M1).
 
         ``tenure`` None is for the owner, and writes for the first active robot. ``quiet``: the caller sees to it that
-        others hear of it.
+        others hear of it. When one of them is nothing that Postgres can store, though it was checked, each is
+        remembered in a transaction of its own: it hinders no other.
 
         Raises:
             NotActiveError: the fence (R2); NoActiveRobotError, NotPermittedError.
             MemoryUnavailableError: nobody knows whether it was done.
 
         """
+        outcomes: list[Outcome] = [errors.MemoryUnavailableError("Postgres gave no outcome")] * len(items)
         async with self._free, our_errors():
             await self._hush(quiet)
-            if len(items) == 1 and tenure is not None:
-                rows = await self._fetch(_REMEMBER_ONE, (self._group_id, robot, tenure, items[0].json))
-            else:
-                text = f"[{','.join(item.json for item in items)}]"
-                rows = await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
+            try:
+                rows = await self._sent(robot, tenure, items)
+            except _OF_ONE:
+                if len(items) == 1:
+                    raise
+                rows = await self._sent_alone(robot, tenure, items, outcomes)
             quiet = self._quiet  # not on a connection that is newer
-        outcomes: list[Outcome] = [errors.MemoryUnavailableError("Postgres gave no outcome")] * len(items)
         kept = []
         for place, memory_id, revision, epoch, created, in_working_memory, code, message, at, evicted in rows:
             if code is not None:
@@ -86,6 +90,31 @@ class MemorySession:
             kept.append(Kept(item, done, at, evicted or ()))
         revision = max((k.done.revision for k in kept), default=0)
         return Written(outcomes, changes_of(kept, robot), revision, kept, quiet)
+
+    async def _sent(self, robot: str | None, tenure: int | None, items: Sequence[Item]) -> list[TupleRow]:
+        if len(items) == 1 and tenure is not None:
+            return await self._fetch(_REMEMBER_ONE, (self._group_id, robot, tenure, items[0].json))
+        text = f"[{','.join(item.json for item in items)}]"
+        return await self._fetch(_REMEMBER, (self._group_id, robot, tenure, text))
+
+    async def _sent_alone(
+        self, robot: str | None, tenure: int | None, items: Sequence[Item], outcomes: list[Outcome]
+    ) -> list[TupleRow]:
+        """Send each by itself, and note in ``outcomes`` what is refused; what ends one ends those after it, too.
+
+        The rows tell no time: others may have written in between, which only the feed tells.
+        """
+        rows: list[TupleRow] = []
+        for place, item in enumerate(items):
+            try:
+                async with our_errors():
+                    rows += [(place + 1, *row[1:8], None, row[9]) for row in await self._sent(robot, tenure, [item])]
+            except errors.ArgumentError as error:
+                outcomes[place] = error
+            except errors.RobotGroupsError as error:
+                outcomes[place:] = [error] * (len(items) - place)
+                break
+        return rows
 
     async def idle(self) -> None:
         """Wait for what is under way; not for the connection."""

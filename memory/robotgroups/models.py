@@ -317,8 +317,8 @@ class GroupStatus:
 
     ``unembedded``: how many memories vector recall does not know yet; ``backfill``: how many the model that is to serve
     next has not embedded. ``failing_jobs``: how much background work failed the last time, with the error of the oldest
-    in ``job_error``; it is tried again and again. ``embedding_conflict``: which groups of the same space name another
-    embedding. ``space``: its name, None when it is the group's own.
+    in ``job_error``; it is tried again and again. ``embedding_conflict`` and ``language_conflict``: which groups of the
+    same space name another embedding or language. ``space``: its name, None when it is the group's own.
     """
 
     id: int
@@ -340,6 +340,7 @@ class GroupStatus:
     failing_jobs: int = 0
     job_error: str | None = None
     embedding_conflict: str | None = None
+    language_conflict: str | None = None
     eviction: str = Eviction.BALANCED
     pinned_tokens: int = 0
     space: str | None = None

@@ -129,14 +129,15 @@ class Prepared:
             self._views.popitem(last=False)
         return view.show(self._items, wanted, now)
 
-    def forget(self, memory_id: int) -> None:
-        """Keep nothing of a memory that was forgotten or erased."""
-        if self._known.pop(memory_id, None) is None:
+    def forget(self, memory_ids: Iterable[int]) -> None:
+        """Keep nothing of memories that were forgotten or erased, or have left the working set."""
+        gone = {memory_id for memory_id in memory_ids if self._known.pop(memory_id, None) is not None}
+        if not gone:
             return
-        self._memories = [m for m in self._memories if m.id != memory_id]
-        self._items = [i for i in self._items if i.id != memory_id]
+        self._memories = [m for m in self._memories if m.id not in gone]
+        self._items = [i for i in self._items if i.id not in gone]
         for view in self._views.values():
-            view.drop({memory_id})
+            view.drop(gone)
 
     def _item(self, memory: Memory, before: Item | None) -> Item:
         if before is not None and before.memory is memory:

@@ -57,10 +57,11 @@ class RecallVerbs(Verbs):
         ``originators`` (any), ``timeframe`` of their creation ("last week", an ISO interval, a pair, or "auto": what
         the query says of it); days are those of ``timezone``, an IANA name, and so are times without a zone.
         ``weights``: of hybrid's fusion. ``relevance``: score by similarity, tags, recency and access. ``explain``: each
-        memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found comes into the working set
-        and counts as accessed, best first, as far as it fits. ``widen``: after what was found come up to ``limit``
-        memories that the filters let through and that relations lead to within so many steps (1..5), the strongest
-        first; their score is the relation's weight.
+        memory's ``parts`` tell its ranks and scores. ``into_working_memory``: what was found counts as accessed and
+        comes into the working set; what is there stays, the rest comes in best first, as far as it fits, and the answer
+        tells where each is then. ``widen``: after what was found come up to ``limit`` memories that the filters let
+        through and that relations lead to within so many steps (1..5), the strongest first; their score is the
+        relation's weight.
 
         Raises:
             ArgumentError and its kinds: what is asked for is wrong; the message names it.
@@ -130,10 +131,10 @@ class RecallVerbs(Verbs):
         ]
 
     async def _taken_in(self, memories: list[Memory]) -> list[Memory]:
-        entered, revision = await self._written(
+        places, revision = await self._written(
             lambda robot, tenure: self._store.into_working_memory(
                 self._group_id, robot=robot, tenure=tenure, memory_ids=[m.id for m in memories]
             )
         )
         self._acknowledge(revision)
-        return [replace(m, in_working_memory=m.in_working_memory or m.id in entered) for m in memories]
+        return [memory.placed(places.get(memory.id)) for memory in memories]

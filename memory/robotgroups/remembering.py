@@ -12,7 +12,7 @@ from robotgroups import tokens
 from robotgroups.draft import Draft
 from robotgroups.errors import ArgumentError
 from robotgroups.feed import new_memory
-from robotgroups.limits import check_scope, check_time
+from robotgroups.limits import check_key, check_scope, check_text, check_time
 from robotgroups.models import Change, ChangeKind, Remembered, make_change
 
 
@@ -87,8 +87,8 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
     """Check a memory and make its item.
 
     Raises:
-        InvalidTextError, ContentTooLargeError, InvalidTagError, InvalidMetadataError, InvalidScopeError: ArgumentErrors
-            that name the field; ArgumentError: ``expires_at``.
+        InvalidTextError (content, originator, key), ContentTooLargeError, InvalidTagError, InvalidMetadataError,
+            InvalidScopeError: ArgumentErrors that name the field; ArgumentError: ``expires_at``.
 
     """
     draft = Draft.checked(memory.content, tags=memory.tags, metadata=memory.metadata, scope=memory.scope)
@@ -99,9 +99,9 @@ def item_of(memory: NewMemory, tokenizer: str) -> Item:
     if draft.metadata:
         data["metadata"] = draft.metadata
     if memory.originator is not None:
-        data["originator"] = memory.originator
+        data["originator"] = check_text(memory.originator, "originator")
     if memory.key is not None:
-        data["key"] = memory.key
+        data["key"] = check_key(memory.key)
     scope = [f"{key}={value}" for key, value in draft.scope.items()]
     if scope:
         data["scope"] = scope

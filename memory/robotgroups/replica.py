@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from robotgroups.cache import Cache, GapError
@@ -42,7 +42,11 @@ class Replica:
     """The cache, how far it is behind, and who waits for it."""
 
     def __init__(
-        self, store: Store, group_id: int, session: MemorySession, forget: Callable[[int], None] = lambda _: None
+        self,
+        store: Store,
+        group_id: int,
+        session: MemorySession,
+        forget: Callable[[Collection[int]], None] = lambda _: None,
     ) -> None:
         self.cache = Cache.empty()
         self.warm = False
@@ -56,7 +60,10 @@ class Replica:
         self._store = store
         self._group_id = group_id
         self._session = session  # snapshot and feed are read here; the rest through the store's pool
-        self._forget = forget  # told of each memory that was forgotten or erased: nothing made of it is to be kept
+        # Told of memories of which nothing may be kept: at once of those that were forgotten or erased; with the next
+        # heartbeat of those that left the cache otherwise, for nobody tells this robot when they are erased later.
+        self._forget = forget
+        self._evicted: set[int] = set()
         self.roles_at = time.monotonic()  # when the cache got the roles that it has
         self._own: set[int] = set()  # revisions that were taken in before their announcement came
         self._endpoints: dict[str, str] = {}
@@ -139,6 +146,7 @@ class Replica:
 
         Less than was applied means that Postgres was set back to an older state: it starts anew from a snapshot.
         """
+        self._let_go()
         if revision < applied:
             self.warm = self._filled = False
             self.announced = self.acknowledged = self.reported = 0
@@ -210,11 +218,12 @@ class Replica:
         self._own.clear()
         if snapshot.revision >= self.cache.revision or not self._filled:
             before, self.cache = self.cache, Cache(snapshot)
-            for memory_id in before.memories.keys() - self.cache.memories.keys():
-                self._forget(memory_id)
+            self._forget(before.memories.keys() - self.cache.memories.keys())
             self._filled, self._placed = True, False
 
     def _apply(self, change: Change) -> None:
+        if change.kind is ChangeKind.CLEARED:
+            self._evicted.update(self.cache.memories)
         self.cache.apply(change)
         if change.kind is ChangeKind.ROLE:
             self.roles_at = time.monotonic()
@@ -222,8 +231,16 @@ class Replica:
             self._nodes_synced += 1
         elif change.kind is ChangeKind.EVICTED:
             self._evictions_synced += 1
-        if (change.kind is ChangeKind.FORGOTTEN or change.erased) and change.memory_id is not None:
-            self._forget(change.memory_id)
+        if change.memory_id is not None and change.memory_id not in self.cache.memories:
+            if change.kind is ChangeKind.FORGOTTEN or change.erased:
+                self._forget([change.memory_id])
+            else:
+                self._evicted.add(change.memory_id)
+
+    def _let_go(self) -> None:
+        gone, self._evicted = self._evicted - self.cache.memories.keys(), set()
+        if gone:
+            self._forget(gone)
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -243,6 +260,7 @@ class Replica:
     async def close(self, why: str) -> None:
         """Nobody keeps it up any more: who waits for more is told why."""
         self.closed = why
+        self._let_go()
         await self.wake()
 
     async def moved(self, since: Placing, timeout_s: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from robotgroups.jobs import Jobs
 from robotgroups.lifecycle_store import LifecycleStore
 from robotgroups.link import Link
 from robotgroups.logins import login_number, login_of, password_of, robot_dsn, with_ca
+from robotgroups.memories import Place
 from robotgroups.memory_session import MemorySession
 from robotgroups.models import (
     Change,
@@ -207,13 +208,17 @@ class Store(LifecycleStore, RelationsStore, FilesStore, TransferStore, Jobs, Adm
 
     async def into_working_memory(
         self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int]
-    ) -> tuple[frozenset[int], int]:
+    ) -> tuple[dict[int, Place], int]:
         """Take memories into the working set, or count them as accessed there: those in it now, and the revision."""
         row = await self._row(
-            "SELECT * FROM robotgroups.into_working_memory(%s, %s, %s, %s::bigint[])",
-            (group_id, robot, tenure, list(memory_ids)),
+            "SELECT * FROM robotgroups.take_in(%s, %s, %s, %s::bigint[])", (group_id, robot, tenure, list(memory_ids))
         )
-        return frozenset(row["entered"]), row["revision"]
+        columns = (row[name] or () for name in ("entered", "keepers", "access_counts", "accessed_at", "pinned"))
+        places = {
+            memory_id: Place(keeper, accesses, accessed_at.astimezone(UTC), pinned)
+            for memory_id, keeper, accesses, accessed_at, pinned in zip(*columns, strict=True)
+        }
+        return places, row["revision"]
 
     async def pin(
         self, group_id: int, *, robot: str | None, tenure: int | None, memory_ids: Sequence[int], pinned: bool

@@ -174,8 +174,9 @@ def memory_available(seen: Observation) -> Finding:
             message += f"; still to be embedded by the new model: {_memories(memory.backfill)}"
         if memory.failing_jobs:
             message += f"; tried in vain, and tried again: {memory.job_error}"
-        if memory.embedding_conflict:
-            message += f"; {memory.embedding_conflict}"
+        for conflict in (memory.embedding_conflict, memory.language_conflict):
+            if conflict:
+                message += f"; {conflict}"
     return Finding(Truth.TRUE, "Connected", message)
 
 

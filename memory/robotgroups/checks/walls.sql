@@ -35,8 +35,8 @@ WHERE a.grantee <> x.owner GROUP BY x.name, a.grantee ORDER BY 2;
 -- S1 function-rights
 WITH listed AS (SELECT unnest('{assert_may_use,background_work,beat,changes_after,claim_jobs,clear_working_memory,declare_failed,enforce_retention,erase,fail_jobs,
         failover,feed_after,file_state,find_group,finish_embeddings,finish_propositions,finish_tags,forget,get_memory,group_state,group_status,hand_over,hang_doorbell,hang_link,heartbeat,into_working_memory,is_mine,
-        lex,link_of,list_failovers,loaded_files,memory_history,memory_propositions,my_groups,my_spaces,neighbours,pin,prune,recall,recall_fulltext,recall_rows,register,rehearse_failover,relate,relate_by_tags,
-        related,release_jobs,remember,remember_batch,remember_one,renew_jobs,restore,retag,schema_version,snapshot,snapshot_rows,sweep,switchover,sync_file,tags,tags_in_use,
+        language_conflict,lex,link_of,list_failovers,loaded_files,memory_history,memory_propositions,my_groups,my_spaces,neighbours,pin,prune,recall,recall_fulltext,recall_rows,register,rehearse_failover,relate,relate_by_tags,
+        related,release_jobs,remember,remember_batch,remember_one,renew_jobs,restore,retag,schema_version,snapshot,snapshot_rows,sweep,switchover,sync_file,tags,tags_in_use,take_in,
         transfer_working_memory,unembedded,unembedded_by,unload_file,unrelate,update_memory,withdraw}'::text[]) AS name)
 SELECT NULL::bigint AS group_id, format('%s may call %s', CASE a.grantee WHEN 0 THEN 'everybody' ELSE pg_get_userbyid(a.grantee) END, p.oid::regprocedure) AS detail
 FROM pg_proc p CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a

@@ -17,7 +17,8 @@ CREATE FUNCTION robotgroups.group_state(p_group bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 BEGIN
     PERFORM assert_may_use(p_group);
-    RETURN (SELECT group_status(p_group) || jsonb_build_object('eviction', g.eviction, 'pinned_tokens', g.pinned_tokens, 'space', s.name, 'language', g.language)
+    RETURN (SELECT group_status(p_group) || jsonb_build_object('eviction', g.eviction, 'pinned_tokens', g.pinned_tokens, 'space', s.name, 'language', g.language,
+            'language_conflict', language_conflict(p_group))
         FROM groups g JOIN spaces s ON s.id = g.space_id WHERE g.id = p_group);
 END $$;
 

@@ -299,12 +299,12 @@ async def test_what_has_expired_is_invisible_at_once_and_soon_gone(
 ) -> None:
     await group.arrive("a")
     await batch(group, {"content": f"{SECRET} expires", "expires_at": "2100-01-01T00:00:00Z"}, {"content": "stays"})
+    await group.sql("SELECT robotgroups.pin(%s, 'a', 1, '{1}', true)", group.id)
     assert await retain(group) == 0
     await group.sql("UPDATE robotgroups.memories SET expires_at = now() WHERE expires_at IS NOT NULL")
     assert await group.store.recall(group.id, SECRET, limit=5) == []
     with pytest.raises(UnknownMemoryError):
         await group.store.memory(group.id, 1)
-    await group.sql("SELECT robotgroups.pin(%s, 'a', 1, '{1}', true)", group.id)
     before = (await group.store.status(group.id)).revision
     assert await retain(group) == 1
     assert [(c.kind, c.memory_id) for c in await group.store.changes(group.id, before)] == [(ChangeKind.FORGOTTEN, 1)]

@@ -129,7 +129,8 @@ async def test_recalled_memories_come_into_the_working_set_best_first_and_count_
     assert [m.id for m in (await group.store.snapshot(group.id)).working_memory] == ids[2:]
     start = (await group.store.snapshot(group.id)).revision
     entered, revision = await group.store.into_working_memory(group.id, **SAID, memory_ids=[ids[3], ids[0], ids[1]])
-    assert entered == {ids[3], ids[0]}  # there is no room for the third beside them
+    assert sorted(entered) == [ids[0], ids[3]]  # there is no room for the third beside them
+    assert [(p.keeper, p.access_count, p.pinned) for p in entered.values()] == [("a", 1, False)] * 2
     changes = await group.store.changes(group.id, start)
     assert [(c.kind, c.memory_id) for c in changes] == [
         (ChangeKind.UPDATED, ids[3]),
@@ -144,6 +145,33 @@ async def test_recalled_memories_come_into_the_working_set_best_first_and_count_
     ]  # fmt: skip
     with pytest.raises(NotActiveError):
         await group.store.into_working_memory(group.id, robot="b", tenure=1, memory_ids=ids)
+
+
+async def test_what_is_held_already_stays_and_is_counted_on_whatever_comes_in_before_it(library: Library) -> None:
+    group, ids = library.group, []
+    for content in ("A", "B", "C", "D"):
+        done = await group.store.remember(group.id, **SAID, content=content, tokens=40)
+        ids.append(done.id)
+    a, b, c, d = ids
+    for _ in range(5):
+        await group.store.into_working_memory(group.id, **SAID, memory_ids=[c])
+    before = await group.store.snapshot(group.id)
+    assert [(m.id, m.access_count) for m in before.working_memory] == [(c, 5), (d, 0)]
+    places, _ = await group.store.into_working_memory(group.id, **SAID, memory_ids=[a, b, c])
+    changes = await group.store.changes(group.id, before.revision)
+    assert [(change.kind, change.memory_id) for change in changes] == [
+        (ChangeKind.UPDATED, c),
+        (ChangeKind.EVICTED, d),
+        (ChangeKind.ADDED, a),
+    ]
+    after = {m.id: m for m in (await group.store.snapshot(group.id)).working_memory}
+    assert {i: (m.access_count, m.keeper) for i, m in after.items()} == {a: (1, "a"), c: (6, "a")}
+    assert {i: (p.access_count, p.last_accessed_at) for i, p in places.items()} == {
+        i: (m.access_count, m.last_accessed_at) for i, m in after.items()
+    }
+    # as robots of the version before ask it
+    row = await group.sql("SELECT * FROM robotgroups.into_working_memory(%s, 'a', 1, %s)", group.id, [c, b])
+    assert row == [([b, c], (await group.store.status(group.id)).revision)]
 
 
 async def test_a_common_word_is_ranked_among_its_newest_matches(library: Library) -> None:

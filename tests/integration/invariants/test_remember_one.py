@@ -36,6 +36,7 @@ COUNTERS = """
 SELECT revision, working_memory_nodes, working_memory_tokens, pinned_tokens, slots, ranking_used
 FROM robotgroups.groups WHERE id = %s
 """
+EXPIRE = "UPDATE robotgroups.memories SET expires_at = '2026-01-01' WHERE content = %s"
 JOBS = """
 SELECT m.content, j.kind FROM robotgroups.jobs j JOIN robotgroups.memories m ON m.id = j.memory_id
 WHERE m.group_id = %s ORDER BY m.id, j.kind
@@ -91,6 +92,8 @@ async def test_it_does_what_a_batch_of_one_does(
         assert told[-1] == [_told(r) for r in other]
         if dice.random() < 0.2:
             await _touched(group, dice, one, batch)
+        if dice.random() < 0.2:
+            await group.sql(EXPIRE, f"memory {dice.randrange(40)}")
     for by_one, by_batch in zip(await state(group, one), await state(group, batch), strict=True):
         assert [pair for pair in zip_longest(by_one, by_batch) if pair[0] != pair[1]] == []
     assert sum(evicted for [(*_, evicted)] in told) > 20

@@ -135,6 +135,26 @@ async def test_a_successor_with_another_space_is_told(bench: Bench, store: Store
     )
 
 
+async def test_groups_of_a_space_that_name_two_languages_are_told_so(bench: Bench, store: Store) -> None:
+    await made(bench, store, SPEC | {"memory": {"space": "customers", "language": "german"}})
+    await made(bench, store, SPEC | {"memory": {"space": "customers"}}, "other")
+    told = (
+        "team of the same space names another language than english: the one that was changed last serves all of them"
+    )
+
+    async def disagree() -> bool:
+        return told in (await bench.condition("other", "MemoryAvailable"))["message"]
+
+    await eventually(disagree)
+    await bench.apply("other", {"memory": {"language": "german"}})
+
+    async def agree() -> bool:
+        messages = [(await bench.condition(name, "MemoryAvailable"))["message"] for name in ("team", "other")]
+        return not any("another language" in message for message in messages)
+
+    await eventually(agree)
+
+
 async def test_a_missing_key_is_named_and_waited_for(bench: Bench, store: Store) -> None:
     await made(bench, store, SPEC | {"memory": MODELS})
     condition = await bench.until_condition("team", "Ready", "False", "ApiKeyMissing")

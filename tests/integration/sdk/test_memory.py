@@ -88,6 +88,19 @@ def test_recall_tells_why_and_takes_in(group: RobotGroup) -> None:
     assert ids(group.working_memory()) == [first]
 
 
+def test_what_recall_takes_in_is_told_as_it_is_then(group: RobotGroup) -> None:
+    with RobotGroup("small", active=["a"], max_tokens=20, dsn=group.dsn) as small:
+        made = [small.remember(f"elephant {name} of the seven") for name in ("one", "two", "three", "four", "five")]
+        small.pin(made[4])
+        found = small.recall("elephant", into_working_memory=True)
+        places = [(m.in_working_memory, m.keeper, m.access_count, m.last_accessed_at, m.pinned) for m in found]
+        now = [small.get(m.id) for m in found]
+        assert places == [(m.in_working_memory, m.keeper, m.access_count, m.last_accessed_at, m.pinned) for m in now]
+        assert [(m.id, m.access_count, m.pinned) for m in found if m.in_working_memory] == [
+            (made[2], 1, False), (made[3], 1, False), (made[4], 1, True)
+        ]  # fmt: skip
+
+
 def test_the_same_question_again_finds_what_another_has_written(group: RobotGroup) -> None:
     with RobotGroup("memory", dsn=group.dsn) as other:
         assert group.recall("pear") == []

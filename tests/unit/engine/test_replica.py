@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from robotgroups.feed import new_memory
 from robotgroups.memory_session import MemorySession
 from robotgroups.models import Change, ChangeKind, RobotRole, Role, Snapshot
 from robotgroups.replica import Placing, Replica
@@ -15,6 +16,7 @@ from robotgroups.store import Store
 
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ITEM = {"content": "x", "tokens": 1}
 
 
 def evicted(revision: int) -> Change:
@@ -165,3 +167,41 @@ async def test_who_waits_for_other_roles_is_told_of_a_snapshot_of_endpoints_and_
     replica.beaten(1, 8)  # set back, with the same epoch
     await replica.catch_up()
     assert await waiting == Placing(4, ())
+
+
+async def test_nothing_is_kept_of_what_left_the_cache() -> None:
+    """What was evicted may be erased without a word to this robot; it is let go of with the next heartbeat."""
+    forgotten: list[set[int]] = []
+    replica = Replica(
+        Store("", "", AsyncConnectionPool("", open=False)),
+        1,
+        MemorySession("", 1),
+        lambda memory_ids: forgotten.append(set(memory_ids)),
+    )
+    added = [
+        Change(n, ChangeKind.ADDED, 1, n, "a", new_memory(n, ITEM, "a", NOON, placed=True), NOON) for n in range(1, 7)
+    ]
+    await replica.take(added, 6)
+    await replica.take(
+        [Change(7, ChangeKind.EVICTED, 1, 1, None, {}, NOON), Change(8, ChangeKind.FORGOTTEN, 1, 2, None, {}, NOON)], 8
+    )
+    assert forgotten == [{2}]
+    replica.beaten(8, 8)
+    assert forgotten == [{2}, {1}]
+    # one that came in again stays, one that has grown too large goes
+    large = new_memory(4, ITEM, "a", NOON, placed=False)
+    again = new_memory(3, ITEM, "a", NOON, placed=True)
+    await replica.take(
+        [
+            Change(9, ChangeKind.EVICTED, 1, 3, None, {}, NOON),
+            Change(10, ChangeKind.UPDATED, 1, 4, None, large, NOON),
+            Change(11, ChangeKind.ADDED, 1, 3, None, again, NOON),
+        ],
+        11,
+    )
+    replica.beaten(11, 11)
+    assert forgotten == [{2}, {1}, {4}]
+    await replica.take([Change(12, ChangeKind.CLEARED, 1, None, None, {}, NOON)], 12)
+    assert forgotten == [{2}, {1}, {4}]
+    await replica.close("over")
+    assert forgotten == [{2}, {1}, {4}, {3, 5, 6}]

@@ -272,3 +272,27 @@ def test_a_wrong_draft_is_a_wrong_argument(wrong: dict[str, Any], error: type[Ar
         Draft.checked(**wrong)
     assert isinstance(refused.value, ArgumentError)
     assert isinstance(refused.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"key": ""}, "key must have 1 to 255 characters, not 0"),
+        ({"key": "k" * 256}, "key must have 1 to 255 characters, not 256"),
+        ({"key": "a\0"}, "key holds a NUL character at character 1, which cannot be stored: remove it"),
+        ({"key": "a\ud800"}, "key holds a lone surrogate at character 1: send whole characters"),
+        ({"key": 7}, "key must be text, not int"),
+        ({"originator": "\0"}, "originator holds a NUL character at character 0, which cannot be stored: remove it"),
+        ({"originator": "\udfff"}, "originator holds a lone surrogate at character 0: send whole characters"),
+        ({"originator": 7}, "originator must be text, not int"),
+    ],
+)
+def test_keys_and_originators_that_cannot_be_stored_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidTextError) as refused:
+        item_of(NewMemory("x", **wrong), "cl100k_base")
+    assert str(refused.value) == message
+
+
+def test_any_key_of_up_to_255_characters_is_sent() -> None:
+    key = "ü \n" * 85
+    assert json.loads(item_of(NewMemory("x", key=key), "cl100k_base").json)["key"] == key

@@ -214,6 +214,10 @@ def test_every_robot_says_what_is_wrong_with_it(known: Any, found: Any, expected
             {"embedding_conflict": "b of the same space names another embedding"},
             "Postgres answers; b of the same space names another embedding",
         ),
+        (
+            {"embedding_conflict": "b names another embedding", "language_conflict": "c names another language"},
+            "Postgres answers; b names another embedding; c names another language",
+        ),
     ],
 )
 def test_what_waits_to_be_embedded_is_told(waiting: dict[str, Any], expected: str) -> None:

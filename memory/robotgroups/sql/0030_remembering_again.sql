@@ -247,6 +247,55 @@ BEGIN
     RETURN v_kept;
 END $$;
 
+-- Makes the memories of a file those that it says now, in one transaction; of what has not changed nothing is written. They are long-term memories: recall brings
+-- them into a working set. p_file: {"path", "scope": ["key=value"], "digest" (hexadecimal; the same one as before: nothing is done), "tags", "metadata", "front_matter",
+-- "chunks": [{"content", "tokens", "heading": []}]}. The same text twice is one chunk, where it stands first. What has expired is not there any more, swept or not.
+CREATE OR REPLACE FUNCTION robotgroups.sync_file(p_group bigint, p_robot text, p_tenure bigint, p_file jsonb,
+    OUT changed boolean, OUT chunks integer, OUT added integer, OUT updated integer, OUT removed integer, OUT revision bigint, OUT epoch bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp SET timezone = 'UTC' AS $$
+#variable_conflict use_column
+DECLARE g groups; v_robot text; v_scope text[]; o files; f files; v_seen jsonb; v_chunks chunk[]; v_stored file_chunks[];
+BEGIN
+    PERFORM assert_may_use(p_group);
+    v_scope := ARRAY(SELECT jsonb_array_elements_text(coalesce(p_file->'scope', '[]')));
+    v_chunks := chunks_of(p_file->'chunks', v_scope);
+    v_seen := seen_of_file((SELECT x.space_id FROM groups x WHERE x.id = p_group), p_file->>'path', v_scope, ARRAY(SELECT c.hash FROM unnest(v_chunks) c));
+    g := lock_memory(p_group);
+    v_robot := fence(p_group, p_robot, p_tenure);
+    SELECT * INTO o FROM files x WHERE x.space_id = g.space_id AND memory_hash(x.path, x.scope) = memory_hash(p_file->>'path', v_scope) FOR UPDATE;
+    -- one that says nothing is none: nothing of it could be found, and be erased
+    changed := CASE WHEN v_chunks = '{}' THEN o.id IS NOT NULL ELSE o.digest IS DISTINCT FROM decode(p_file->>'digest', 'hex') END;
+    added := 0; updated := 0; removed := 0; chunks := cardinality(v_chunks); revision := g.revision; epoch := g.epoch;
+    IF NOT changed THEN RETURN; END IF;
+    IF v_chunks = '{}' THEN
+        SELECT u.removed, u.revision INTO removed, revision FROM unload_file(p_group, p_robot, p_tenure, o.path, o.scope) u;
+        RETURN;
+    END IF;
+    f := o; f.tags := ARRAY(SELECT jsonb_array_elements_text(coalesce(p_file->'tags', '[]'))); f.metadata := coalesce(p_file->'metadata', '{}');
+    IF o.id IS NULL THEN
+        INSERT INTO files (space_id, path, scope, digest, front_matter, tags, metadata) VALUES (g.space_id, p_file->>'path', v_scope,
+            decode(p_file->>'digest', 'hex'), coalesce(p_file->'front_matter', '{}'), f.tags, f.metadata) RETURNING * INTO f;
+    ELSE
+        UPDATE files SET digest = decode(p_file->>'digest', 'hex'), front_matter = coalesce(p_file->'front_matter', '{}'), tags = f.tags, metadata = f.metadata,
+            loaded_at = now() WHERE id = o.id RETURNING * INTO f;
+    END IF;
+    -- what has expired is as good as gone
+    PERFORM remove_memories(g.space_id, p_group, ARRAY(SELECT m.id FROM unnest(v_chunks) c
+        JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id WHERE m.expires_at <= now()), v_robot, false, NULL);
+    v_stored := ARRAY(SELECT c FROM file_chunks c WHERE c.file_id = f.id ORDER BY c.position);
+    DELETE FROM file_chunks WHERE file_id = f.id;
+    v_chunks := ARRAY(SELECT ROW(c.place, c.content, c.tokens, c.heading, c.hash, coalesce(m.id, nextval('memories_id_seq')), m.id IS NOT NULL,
+            EXISTS (SELECT FROM unnest(v_stored) s WHERE s.memory_id = m.id))::chunk
+        FROM unnest(v_chunks) c LEFT JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id ORDER BY c.place);
+    -- the new ones first: their heading may name one that goes
+    added := (SELECT count(*) FROM unnest(v_chunks) c WHERE NOT c.kept);
+    PERFORM add_chunks(g, f, ARRAY(SELECT c FROM unnest(v_chunks) c WHERE NOT c.known ORDER BY c.place), v_robot);
+    updated := refresh_chunks(g, o, f, v_chunks, v_stored, v_robot);
+    INSERT INTO file_chunks (file_id, position, memory_id, heading, content_hash) SELECT f.id, c.place, c.id, c.heading, c.hash FROM unnest(v_chunks) c;
+    removed := drop_chunks(g, o, ARRAY(SELECT s FROM unnest(v_stored) s WHERE NOT EXISTS (SELECT FROM unnest(v_chunks) c WHERE c.id = s.memory_id)), v_robot, v_seen);
+    SELECT x.revision INTO revision FROM groups x WHERE x.id = p_group;
+END $$;
+
 -- Into the working set ------------------------------------------------------------------------------------------------------------------------------------------
 
 -- Recalled memories come into the working set, or count as accessed when they are there. What is there stays there; the others come in best first, as many as fit
@@ -465,7 +514,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = robotgroups, pg_temp AS $$
 DECLARE v_id bigint; g groups; n groups; v_space text := p_settings->>'space'; v_has text; v_new bigint; v_made boolean := false;
 BEGIN
     IF p_settings ? 'language' AND NOT EXISTS (SELECT FROM pg_ts_config WHERE cfgname = p_settings->>'language') THEN
-        RAISE EXCEPTION 'unknown text search language %', p_settings->>'language' USING ERRCODE = 'RG012';
+        RAISE EXCEPTION 'unknown text search language %: choose one that Postgres has, such as english, german or simple (SELECT cfgname FROM pg_ts_config)',
+            p_settings->>'language' USING ERRCODE = 'RG012';
     END IF;
     SELECT id INTO v_id FROM groups WHERE cluster = p_cluster AND namespace_uid = p_namespace_uid AND name = p_name;
     IF NOT FOUND THEN

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from robotgroups.errors import ArgumentError
+from robotgroups.errors import ArgumentError, UnknownMemoryError
 from robotgroups.group import AsyncRobotGroup
 
 from .conftest import Bench
@@ -50,3 +50,15 @@ async def test_a_file_may_have_as_much_metadata_as_a_memory_and_be_loaded_again(
     for letter in ("x", "y"):
         done = await group.load_text(str(tmp_path / "long.md"), CHUNK, metadata={"most": letter * 65_500})
         assert done.changed
+
+
+async def test_what_has_expired_comes_with_a_file_as_something_new(group: AsyncRobotGroup, bench: Bench) -> None:
+    said = await group.remember(CHUNK, tags=["mine"], metadata={"mine": True})
+    await bench.sql("UPDATE robotgroups.memories SET expires_at = now() - interval '1 s' WHERE id = %s", said)
+    done = await group.load_text("returns.md", TEXT.format(tags="file"))
+    assert (done.chunks, done.added, done.updated) == (1, 1, 0)
+    (found,) = await group.recall("returns")
+    assert (found.id > said, found.tags, found.expires_at) == (True, ("file",), None)
+    with pytest.raises(UnknownMemoryError):
+        await group.get(said)
+    await bench.agree(group)

@@ -74,7 +74,7 @@ def parse(
         parser.add_argument("--peers", type=peers_of, default=PEERS, help=f"all, none, or some of {','.join(PEERS)}")
     if million:
         parser.add_argument(
-            "--million", action="store_true", help="also 1,000,000 memories: ours and bare SQL (1 hour)"
+            "--million", action="store_true", help="also 1,000,000 memories: ours and bare SQL (100 minutes)"
         )
     if parts:
         parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="these parts of it alone")

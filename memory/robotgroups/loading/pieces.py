@@ -62,7 +62,8 @@ class Cutter:
         """Yield the pieces of a section, in order; a heading stays with what follows it."""
         whole = self._text(section.blocks)
         if self._size(whole.text) <= self.max_tokens:
-            yield whole
+            if whole.text:  # a form feed is a block in Markdown, and nothing to be kept
+                yield whole
             return
         units = _units(section)
         at = 0
@@ -70,7 +71,8 @@ class Cutter:
             # no piece has more than so many: what is far behind need not be counted each time
             taken = self._fitting(units[at : at + self.max_tokens])
             if taken:
-                yield self._text(_flat(units[at : at + taken]))
+                if (piece := self._text(_flat(units[at : at + taken]))).text:
+                    yield piece
             else:
                 yield from self._split(units[at])
             at += taken or 1

@@ -296,6 +296,8 @@ def test_no_chunk_is_too_long_and_no_word_is_lost(text: str, max_tokens: int) ->
 
 @settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=400), st.integers(16, 40))
+@example("\x0c", 16)
+@example("\x0c\n\n" + "word " * 30, 16)
 def test_any_text_is_taken(text: str, max_tokens: int) -> None:
     parsed = parse_document("\n" + text, max_tokens=max_tokens, count=tokens.count)  # so that it is no front matter
     assert all(c.tokens <= max_tokens for c in parsed.chunks)

@@ -22,6 +22,9 @@ SELECT a.usename::text, pg_terminate_backend(a.pid) FROM pg_stat_activity a
 WHERE a.pid = ANY (%s::integer[]) AND NOT pg_has_role(a.usesysid,
     coalesce((SELECT nspowner FROM pg_namespace WHERE nspname = 'robotgroups'), current_user::regrole), 'MEMBER')
 """
+_OF_ROBOTS = """
+AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'robotgroups_robot' AND pg_has_role(a.usesysid, r.oid, 'MEMBER'))
+"""
 _HOLDERS = """
 SELECT l.pid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 1
     AND ((l.classid::bigint << 32) | l.objid::bigint) = %s
@@ -34,14 +37,15 @@ logger = logging.getLogger(__name__)
 async def end_holders(connection: Connection, key: int) -> None:
     """End the sessions of no owner that hold the advisory lock ``key``, or wait for it."""
     cursor = await connection.execute(_HOLDERS.encode(), (key,))
-    await _end(connection, {pid for (pid,) in await cursor.fetchall()})
+    await _end(connection, _END, {pid for (pid,) in await cursor.fetchall()})
 
 
 @asynccontextmanager
 async def unhindered(connection: Connection, dsn: str, name: str) -> AsyncIterator[None]:
-    """For the length of the block, end sessions of no owner that keep ``connection`` waiting for two looks in a row.
+    """For the length of the block, end robots' sessions that keep ``connection`` waiting for two looks in a row.
 
-    It looks by a session called ``name``, which is opened only when the block takes long.
+    Others that it waits for, such as a backup, have their time. It looks by a session called ``name``, which is opened
+    only when the block takes long.
     """
     watch = asyncio.create_task(_watched(connection.info.backend_pid, dsn, name), name="intruders")
     try:
@@ -59,15 +63,15 @@ async def _watched(waiting: int, dsn: str, name: str) -> None:
             while True:
                 cursor = await connection.execute("SELECT unnest(pg_blocking_pids(%s))", (waiting,))
                 now = {pid for (pid,) in await cursor.fetchall()}
-                await _end(connection, now & before)
+                await _end(connection, _END + _OF_ROBOTS, now & before)
                 before = now
                 await asyncio.sleep(EVERY_S)
     except psycopg.Error as error:
         logger.warning("whoever keeps others from the database's locks is not ended: %s", error)
 
 
-async def _end(connection: Connection, pids: Collection[int]) -> None:
+async def _end(connection: Connection, statement: str, pids: Collection[int]) -> None:
     if pids:
-        cursor = await connection.execute(_END.encode(), (list(pids),))
+        cursor = await connection.execute(statement.encode(), (list(pids),))
         for login, _ in await cursor.fetchall():
             logger.warning("ended a session of %s: it kept a lock that the database's owner waits for", login)

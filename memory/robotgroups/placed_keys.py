@@ -30,12 +30,17 @@ def place_of(base_url: str) -> str:
 
 
 class PlacedKey:
-    """The key of one use of models. ``base_url`` is what it is for, if that is known."""
+    """The key of one use of models. ``base_url`` is what it is for, if that is known; blank: it is not.
+
+    Raises:
+        ArgumentError: ``base_url`` names no endpoint.
+
+    """
 
     def __init__(self, source: KeySource, base_url: str | None = None) -> None:
         self._source = source
-        self._fixed = base_url is not None
-        self._place = place_of(base_url or "")
+        self._fixed = bool(base_url)
+        self._place = _named(base_url) if base_url else ""
         self._seen: str | None = None
         self._known: dict[str, str] = {}
         self.key: Key = None
@@ -58,6 +63,16 @@ class PlacedKey:
             return Found(self.key)
         known = self._known.get(place)
         return Found(known, withheld=known is None and self.key is not None)
+
+
+def _named(base_url: str) -> str:
+    try:
+        place = place_of(base_url)
+    except ValueError:
+        place = ""
+    if not place:
+        raise ArgumentError(f"what a key is for must be a base URL (https://api.example.com/v1), not {base_url!r}")
+    return place
 
 
 def _asked(source: KeySource) -> Key:

@@ -1,7 +1,8 @@
 -- Recall finds what there is: of what few memories match also behind the index, and whatever other spaces write, or how much was forgotten.
 
--- A space's memories, newest first: of words that are to be absent the other index has no list.
-CREATE INDEX lexemes_space ON robotgroups.lexemes (space_id, memory_id);
+-- First of all, and as everybody comes first to groups: who writes or reads meanwhile waits here, and not for half of what this and the next migrations change.
+LOCK TABLE robotgroups.groups IN ACCESS EXCLUSIVE MODE;
+
 -- No search can use it, for a tag matches what stands below it; each memory with tags paid for it.
 DROP INDEX robotgroups.memories_tags;
 
@@ -30,20 +31,21 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT p_filter || '{"narrow": true}' $$;
 
 -- What full-text recall finds, as SQL: the ids and ranks of the best, $3 at most; $1 space, $2 query, $6 language, $7 the query in the space's own words (words_of).
 -- No more than the newest 2,000 matches are ranked: of a word that stands in every fourth memory, ts_rank would read them all to order what is hardly ordered by it.
--- p_newer: there are memories without lexemes. The space is asked for as well: its words are its own, but what lacks a word are others' memories, too. By an index only
--- where no word leads there ("own"): + 0.
+-- p_newer: there are memories without lexemes. The space is asked for as well: its words are its own, but what lacks a word are others' memories, too. Where no word
+-- leads there ("own"), the space's memories are looked through, the newest first.
 CREATE OR REPLACE FUNCTION robotgroups.lexical_sql(p_filter jsonb, p_newer boolean, p_lexed_to bigint) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
     v_filter text := filter_sql(p_filter);
     v_narrow boolean := p_filter ?| '{scope,metadata,originators,since,until,tags,narrow}';
+    v_own boolean := p_filter ? 'own';
     v_found text := 'SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, $7)::float8 AS rank FROM lexemes x'
         -- filters come before the bound: what matches them is never crowded out by what does not
-        || CASE WHEN v_narrow THEN ' JOIN memories m ON m.id = x.memory_id WHERE ' || v_filter || ' AND ' ELSE ' WHERE ' END || 'x.lexemes @@ $7 AND x.space_id '
-        || CASE WHEN p_filter ? 'own' THEN '= $1' ELSE '+ 0 = $1' END
+        || CASE WHEN v_narrow OR v_own THEN ' JOIN memories m ON m.id = x.memory_id WHERE ' || v_filter || ' AND ' ELSE ' WHERE ' END
+        || CASE WHEN v_own THEN 'm' ELSE 'x' END || '.space_id = $1 AND x.lexemes @@ $7'
         -- what is above the watermark is read as it stands, whether or not it has lexemes
         || CASE WHEN p_newer THEN ' AND x.memory_id <= ' || p_lexed_to ELSE '' END
-        || ' ORDER BY x.memory_id DESC LIMIT 2000) l';
+        || ' ORDER BY ' || CASE WHEN v_own THEN 'm.id' ELSE 'x.memory_id' END || ' DESC LIMIT 2000) l';
 BEGIN
     IF p_newer THEN
         v_found := 'SELECT r.id, r.rank FROM (' || v_found || ' UNION ALL SELECT n.id, ts_rank(n.lexemes, $2)::float8 FROM (
@@ -65,19 +67,19 @@ BEGIN
         -- this plan is kept, however many there are before it is made again: + 0 lets it not read all, in the order of their ids
         SELECT array_agg(t.id), array_agg(t.rank) INTO ids, ranks FROM (
             SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, v_words)::float8 AS rank FROM lexemes x
-                WHERE x.lexemes @@ v_words AND x.space_id + 0 = p_space ORDER BY x.memory_id + 0 DESC LIMIT 2000) l
+                WHERE x.lexemes @@ v_words AND x.space_id = p_space ORDER BY x.memory_id + 0 DESC LIMIT 2000) l
             ORDER BY rank DESC, id LIMIT v_best) t;
     ELSIF v_filter = '{}' AND NOT p_newer THEN
         PERFORM set_config('plan_cache_mode', 'force_custom_plan', true);
         SELECT array_agg(t.id), array_agg(t.rank) INTO ids, ranks FROM (
             SELECT l.id, l.rank FROM (SELECT x.memory_id AS id, ts_rank(x.lexemes, v_words)::float8 AS rank FROM lexemes x
-                WHERE x.lexemes @@ v_words AND x.space_id + 0 = p_space ORDER BY x.memory_id DESC LIMIT 2000) l
+                WHERE x.lexemes @@ v_words AND x.space_id = p_space ORDER BY x.memory_id DESC LIMIT 2000) l
             ORDER BY rank DESC, id LIMIT v_best) t;
         PERFORM set_config('plan_cache_mode', 'force_generic_plan', true);
     ELSE
         EXECUTE lexical_sql(v_filter, p_newer, p_lexed_to) INTO ids, ranks USING p_space, p_query, v_best, NULL, NULL, p_language, v_words;
     END IF;
-    IF cardinality(ids) = v_best AND (SELECT count(*) FROM (SELECT FROM memories m WHERE m.id = ANY (ids) AND (m.expires_at IS NULL OR m.expires_at > now())
+    IF cardinality(ids) >= least(v_best, 2000) AND (SELECT count(*) FROM (SELECT FROM memories m WHERE m.id = ANY (ids) AND (m.expires_at IS NULL OR m.expires_at > now())
             AND (coalesce((p_filter->>'include_forgotten')::boolean, false) OR m.forgotten_at IS NULL) LIMIT p_limit) l) < p_limit THEN
         EXECUTE lexical_sql(narrowed(v_filter), p_newer, p_lexed_to) INTO ids, ranks USING p_space, p_query, p_limit, NULL, NULL, p_language, v_words;
     END IF;
@@ -162,8 +164,8 @@ BEGIN
     IF p_strategy <> 'vector' THEN
         v_query := websearch_to_tsquery(v_language, p_query);
         IF p_strategy = 'fulltext' AND numnode(v_query) = 0 AND p_filter ?| '{since,until}' THEN
-            EXECUTE 'SELECT array_agg(t.id), array_agg(1.0 / t.place) FROM (SELECT m.id, row_number() OVER (ORDER BY m.id DESC) AS place FROM memories m WHERE m.space_id = $1 AND '
-                || filter_sql(p_filter) || ' ORDER BY m.id DESC LIMIT $2) t' INTO v_lexical, v_lexical_scores USING v_space, p_limit;
+            EXECUTE 'SELECT array_agg(t.id), array_agg(1.0 / t.place) FROM (SELECT m.id, row_number() OVER (ORDER BY m.created_at DESC, m.id DESC) AS place FROM memories m WHERE m.space_id = $1 AND '
+                || filter_sql(p_filter) || ' ORDER BY m.created_at DESC, m.id DESC LIMIT $2) t' INTO v_lexical, v_lexical_scores USING v_space, p_limit;
         ELSE
             SELECT l.ids, l.ranks INTO v_lexical, v_lexical_scores FROM lexical(v_space, v_lexed_to, v_newer, v_few, v_language, p_filter, v_query, v_candidates) l;
         END IF;

@@ -115,6 +115,9 @@ BEGIN
         v_all := ARRAY(SELECT x FROM unnest(v_all) x WHERE x.error IS NULL ORDER BY x.ord);
     END IF;
     IF v_stale THEN
+        -- in the order of their ids with those that are changed below: relations lead from the one to the other
+        PERFORM FROM memories m WHERE m.id IN (SELECT o.id FROM unnest(v_all) x JOIN memories o ON o.content_hash = x.hash AND o.space_id IS NOT DISTINCT FROM g.space_id)
+            ORDER BY m.id FOR NO KEY UPDATE;
         PERFORM remove_memories(g.space_id, p_group, ARRAY(SELECT m.id FROM unnest(v_all) x
             JOIN memories m ON m.content_hash = x.hash AND m.space_id IS NOT DISTINCT FROM g.space_id WHERE NOT x.known), v_robot, false, NULL);
         SELECT x.* INTO g FROM groups x WHERE x.id = p_group;
@@ -279,11 +282,13 @@ BEGIN
         UPDATE files SET digest = decode(p_file->>'digest', 'hex'), front_matter = coalesce(p_file->'front_matter', '{}'), tags = f.tags, metadata = f.metadata,
             loaded_at = now() WHERE id = o.id RETURNING * INTO f;
     END IF;
-    -- what has expired is as good as gone
-    PERFORM remove_memories(g.space_id, p_group, ARRAY(SELECT m.id FROM unnest(v_chunks) c
-        JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id WHERE m.expires_at <= now()), v_robot, false, NULL);
     v_stored := ARRAY(SELECT c FROM file_chunks c WHERE c.file_id = f.id ORDER BY c.position);
     DELETE FROM file_chunks WHERE file_id = f.id;
+    -- what has expired is as good as gone; in the order of their ids with what is changed below
+    PERFORM FROM memories m WHERE m.id IN (SELECT x.id FROM unnest(v_chunks) c JOIN memories x ON x.content_hash = c.hash AND x.space_id IS NOT DISTINCT FROM g.space_id)
+        ORDER BY m.id FOR NO KEY UPDATE;
+    PERFORM remove_memories(g.space_id, p_group, ARRAY(SELECT m.id FROM unnest(v_chunks) c
+        JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id WHERE m.expires_at <= now()), v_robot, false, NULL);
     v_chunks := ARRAY(SELECT ROW(c.place, c.content, c.tokens, c.heading, c.hash, coalesce(m.id, nextval('memories_id_seq')), m.id IS NOT NULL,
             EXISTS (SELECT FROM unnest(v_stored) s WHERE s.memory_id = m.id))::chunk
         FROM unnest(v_chunks) c LEFT JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id ORDER BY c.place);

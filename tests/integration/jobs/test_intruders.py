@@ -9,6 +9,7 @@ import anyio
 import psycopg
 import pytest
 from jobs_group import KEY, Group
+from psycopg import conninfo
 from robot_process import until
 
 from robotgroups import intruders, migrations, upkeep
@@ -221,6 +222,38 @@ async def test_an_owner_that_migrates_is_waited_for(group: Group, monkeypatch: p
         await until(looked, "the migration is watched over")
         await owner.execute("SELECT pg_advisory_unlock(52470001)")
         assert await migrating == []
+
+
+async def test_a_migration_waits_for_a_backup(group: Group, admin_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intruders, "EVERY_S", 0.05)
+    change = migrations.Migration(9999, "9999_change", "ALTER TABLE robotgroups.groups ADD COLUMN changed integer;")
+    known = migrations.known()
+    monkeypatch.setattr(migrations, "known", lambda: (*known, change))
+    name = f"backup_{uuid4().hex}"
+    async with await psycopg.AsyncConnection.connect(admin_dsn, autocommit=True) as admin:
+        await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret' IN ROLE pg_read_all_data".encode())
+        try:
+            dsn = conninfo.make_conninfo(group.dsn, user=name, password="secret")
+            async with await psycopg.AsyncConnection.connect(dsn) as backup:
+                await backup.execute("SELECT count(*) FROM robotgroups.groups")
+                migrating = asyncio.create_task(migrations.migrate(group.dsn))
+                looks: set[object] = set()
+
+                async def looked_thrice() -> bool:
+                    looks.update(
+                        await group.sql(
+                            "SELECT query_start FROM pg_stat_activity WHERE datname = current_database() "
+                            "AND query LIKE '%%pg_blocking_pids(%%' AND application_name = 'robotgroups migrate'"
+                        )
+                    )
+                    return len(looks) > 3
+
+                await until(looked_thrice, "whom the migration waits for is looked for")
+                await backup.execute("SELECT 1")
+                await backup.commit()
+                assert await migrating == ["9999_change"]
+        finally:
+            await admin.execute(f"DROP ROLE {name}".encode())
 
 
 async def test_sessions_of_a_login_that_is_rotated_away_end_with_a_migration_too(

@@ -62,3 +62,13 @@ async def test_what_has_expired_comes_with_a_file_as_something_new(group: AsyncR
     with pytest.raises(UnknownMemoryError):
         await group.get(said)
     await bench.agree(group)
+
+
+async def test_a_file_all_of_which_has_expired_is_loaded_again(group: AsyncRobotGroup, bench: Bench) -> None:
+    await group.load_text("returns.md", TEXT.format(tags="old"))
+    await bench.sql("UPDATE robotgroups.memories SET expires_at = now() - interval '1 s'")
+    done = await group.load_text("returns.md", TEXT.format(tags="new"))
+    assert (done.chunks, done.added, done.updated, done.removed) == (1, 1, 0, 0)
+    assert [(m.tags, m.expires_at) for m in await group.recall("returns")] == [(("new",), None)]
+    assert len(await group.files()) == 1
+    await bench.agree(group)

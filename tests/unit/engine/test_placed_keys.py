@@ -80,3 +80,12 @@ def test_no_key_is_ever_sent_to_a_place_that_was_not_named_when_it_came(looks: l
         for asked in ("https://a", "https://b", "https://c"):
             sent = key.found(asked).key
             assert sent is None or asked in named[str(sent)]
+
+
+@pytest.mark.parametrize("base_url", ["api.openai.com", "models.example:8443", "http://[x", " "])
+def test_what_a_key_is_for_is_a_base_url_or_is_refused(base_url: str) -> None:
+    with pytest.raises(ArgumentError, match=r"^what a key is for must be a base URL"):
+        PlacedKey(lambda: "k", base_url)
+    blank = PlacedKey(lambda: "k", "")
+    blank.look(A)
+    assert blank.found(B) == Found(None, withheld=True)

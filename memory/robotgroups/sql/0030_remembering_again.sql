@@ -35,6 +35,16 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Of the memories of a space that have one of these hashes, removes those that have expired: they are as good as gone. All of them are locked, in the order of their ids:
+-- the caller changes the others, and relations lead from the one to the other.
+CREATE FUNCTION robotgroups.remove_expired(p_space bigint, p_group bigint, p_hashes bytea[], p_robot text) RETURNS void
+LANGUAGE plpgsql SET search_path = robotgroups, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM FROM memories m WHERE m.content_hash = ANY (p_hashes) AND m.space_id IS NOT DISTINCT FROM p_space ORDER BY m.id FOR NO KEY UPDATE;
+    PERFORM remove_memories(p_space, p_group, ARRAY(SELECT m.id FROM memories m
+        WHERE m.content_hash = ANY (p_hashes) AND m.space_id IS NOT DISTINCT FROM p_space AND m.expires_at <= now()), p_robot, false, NULL);
+END $$;
+
 -- Remembers many at once, each once (M2): the same content in the same scope, or the same key, is one memory. No two items may be the same: whoever gathers
 -- them sees to that. p_items: [{"content", "tokens", "originator", "tags", "metadata", "scope": ["key=value"], "key", "expires_at"}].
 -- Durable when it returns in autocommit (M1). An item that is refused has its SQLSTATE in "error" and does not hinder the others.
@@ -115,11 +125,7 @@ BEGIN
         v_all := ARRAY(SELECT x FROM unnest(v_all) x WHERE x.error IS NULL ORDER BY x.ord);
     END IF;
     IF v_stale THEN
-        -- in the order of their ids with those that are changed below: relations lead from the one to the other
-        PERFORM FROM memories m WHERE m.id IN (SELECT o.id FROM unnest(v_all) x JOIN memories o ON o.content_hash = x.hash AND o.space_id IS NOT DISTINCT FROM g.space_id)
-            ORDER BY m.id FOR NO KEY UPDATE;
-        PERFORM remove_memories(g.space_id, p_group, ARRAY(SELECT m.id FROM unnest(v_all) x
-            JOIN memories m ON m.content_hash = x.hash AND m.space_id IS NOT DISTINCT FROM g.space_id WHERE NOT x.known), v_robot, false, NULL);
+        PERFORM remove_expired(g.space_id, p_group, ARRAY(SELECT x.hash FROM unnest(v_all) x), v_robot);
         SELECT x.* INTO g FROM groups x WHERE x.id = p_group;
         v_room := g.max_tokens - g.pinned_tokens;
     END IF;
@@ -284,11 +290,7 @@ BEGIN
     END IF;
     v_stored := ARRAY(SELECT c FROM file_chunks c WHERE c.file_id = f.id ORDER BY c.position);
     DELETE FROM file_chunks WHERE file_id = f.id;
-    -- what has expired is as good as gone; in the order of their ids with what is changed below
-    PERFORM FROM memories m WHERE m.id IN (SELECT x.id FROM unnest(v_chunks) c JOIN memories x ON x.content_hash = c.hash AND x.space_id IS NOT DISTINCT FROM g.space_id)
-        ORDER BY m.id FOR NO KEY UPDATE;
-    PERFORM remove_memories(g.space_id, p_group, ARRAY(SELECT m.id FROM unnest(v_chunks) c
-        JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id WHERE m.expires_at <= now()), v_robot, false, NULL);
+    PERFORM remove_expired(g.space_id, p_group, ARRAY(SELECT c.hash FROM unnest(v_chunks) c), v_robot);
     v_chunks := ARRAY(SELECT ROW(c.place, c.content, c.tokens, c.heading, c.hash, coalesce(m.id, nextval('memories_id_seq')), m.id IS NOT NULL,
             EXISTS (SELECT FROM unnest(v_stored) s WHERE s.memory_id = m.id))::chunk
         FROM unnest(v_chunks) c LEFT JOIN memories m ON m.content_hash = c.hash AND m.space_id IS NOT DISTINCT FROM g.space_id ORDER BY c.place);
@@ -568,7 +570,7 @@ END $$;
 
 DO $$ DECLARE f regprocedure; BEGIN
     FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'robotgroups'
-        AND p.proname IN ('later_expiry', 'merge_fault', 'take_in', 'relations_gone', 'language_of', 'speak', 'language_conflict')
+        AND p.proname IN ('later_expiry', 'merge_fault', 'remove_expired', 'take_in', 'relations_gone', 'language_of', 'speak', 'language_conflict')
     LOOP EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f); END LOOP;
     GRANT EXECUTE ON FUNCTION robotgroups.take_in(bigint, text, bigint, bigint[]), robotgroups.language_conflict(bigint) TO robotgroups_robot;
 END $$;
